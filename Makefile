@@ -1,0 +1,64 @@
+# What a person calls by hand, beside `python manage.py`. The first target is the one to start with.
+
+PORT ?= 8000
+ARGS ?=
+PYTHON := .venv/bin/python
+# A deploy's config, for the checks that look at one: nothing of it is contacted.
+DEPLOY := READ_DOT_ENV=false DATABASE_URL=sqlite:///var/lint.sqlite3 CELERY_BROKER_URL=amqp://localhost \
+	EMAIL_URL=smtp://localhost MEDIA_STORAGE_URL=file:// ALLOWED_HOSTS=localhost
+
+.PHONY: run test setup lint lock
+
+run: setup  ## web, worker and clock on http://localhost:$(PORT), restarted when the code changes; Ctrl-C stops
+	@$(PYTHON) manage.py run_processes --port $(PORT)
+
+test: setup  ## the tests; ARGS='-m "not e2e"' leaves out what clones, installs or drives a browser
+	@$(PYTHON) -m pytest $(ARGS)
+
+setup: .venv/.installed .env
+	@$(PYTHON) manage.py migrate --noinput --verbosity 0
+
+lint: setup  ## all that the gate checks beside the tests
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m mypy
+	.venv/bin/lint-imports
+	$(PYTHON) -m deptry .
+	@key=$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(50))'); set -x; \
+	env $(DEPLOY) SECRET_KEY=$$key $(PYTHON) manage.py makemigrations --check --dry-run && \
+	env $(DEPLOY) SECRET_KEY=$$key $(PYTHON) manage.py check --deploy --fail-level WARNING
+
+lock: .venv/.installed  ## the requirements, compiled anew for every supported Python
+	$(PYTHON) -m uv pip compile -q --upgrade --universal --python-version 3.12 --generate-hashes \
+		--custom-compile-command 'make lock' requirements/base.in -o requirements.txt
+	$(PYTHON) -m uv pip compile -q --upgrade --universal --python-version 3.12 --generate-hashes \
+		--custom-compile-command 'make lock' requirements/dev.in -o requirements/dev.txt
+
+# Each candidate is run: a version manager's stub can exist and fail.
+.venv/bin/python:
+	@found=; looked=; \
+	for python in python3 python3.14 python3.13 python3.12; do \
+		version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null); \
+		looked="$$looked $$python ($${version:-not found}),"; \
+		if $$python -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	rm -rf .venv; \
+	if [ -z "$$found" ] && command -v uv >/dev/null; then found=3.13; fi; \
+	if [ -z "$$found" ]; then \
+		echo "Python 3.12 or newer is needed. Looked for:$$looked uv (not found)." >&2; \
+		echo "Install Python 3.13 (python.org/downloads, or your system's package) or uv (docs.astral.sh/uv), then try again." >&2; \
+		exit 1; \
+	fi; \
+	echo "Making .venv with $$found and installing the requirements: a minute, once."; \
+	if command -v uv >/dev/null; then uv venv -q --python "$$found" .venv; else "$$found" -m venv .venv; fi \
+		|| { rm -rf .venv; exit 1; }
+
+.venv/.installed: requirements.txt requirements/dev.txt | .venv/bin/python
+	@if command -v uv >/dev/null; then uv pip sync -q --python $(PYTHON) --require-hashes requirements/dev.txt; \
+	else $(PYTHON) -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt; fi
+	@touch $@
+
+.env: | .venv/.installed
+	@$(PYTHON) -c "import pathlib, secrets; text = pathlib.Path('.env.example').read_text(); \
+	pathlib.Path('.env').write_text(text.replace('SECRET_KEY=\n', f'SECRET_KEY={secrets.token_urlsafe(50)}\n', 1))"
+	@echo "Wrote .env from .env.example, with a new SECRET_KEY."

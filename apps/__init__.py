@@ -1,0 +1,1 @@
+"""The project's apps: users, pages, jobs, ops and the sample, photos. Put yours beside them."""

@@ -1,0 +1,55 @@
+"""Mail as a job: a sign-up never waits for a mail server, and never fails because of it.
+
+MAILERS["default"] is JobBackend, which writes a job in the caller's transaction; the worker sends it through
+MAILERS["delivery"]. A mail is sent at least once: its Message-ID stays the same if it is sent again.
+"""
+
+import base64
+import smtplib
+from collections.abc import Sequence
+from email import message_from_bytes, policy
+from email.message import EmailMessage as MIMEMessage
+from typing import Any
+
+from django.core.mail import EmailMessage, mailers
+from django.core.mail.backends.base import BaseEmailBackend
+from django.db import transaction
+
+from apps.jobs.services import PermanentFailure, enqueue, job
+
+
+class JobBackend(BaseEmailBackend):
+    def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
+        sent = [message for message in email_messages if message.recipients()]
+        with transaction.atomic():
+            for message in sent:
+                raw = message.message().as_bytes(policy=policy.SMTP)
+                enqueue(deliver, message.from_email, message.recipients(), base64.b64encode(raw).decode("ascii"))
+        return len(sent)
+
+
+class StoredMessage(EmailMessage):
+    """A mail as it was written, byte for byte, with its envelope."""
+
+    def __init__(self, sender: str, recipients: list[str], raw: bytes) -> None:
+        super().__init__(from_email=sender, to=recipients)
+        self.raw = raw
+
+    def message(self, *, policy: Any = policy.default) -> Any:
+        return message_from_bytes(self.raw, _class=MIMEMessage, policy=policy)
+
+
+@job(max_attempts=20, secret=True)
+def deliver(sender: str, recipients: list[str], raw: str) -> None:
+    """Send one stored mail. A refusal for good (5xx) is not tried again; anything else that passes is."""
+    try:
+        mailers["delivery"].send_messages([StoredMessage(sender, recipients, base64.b64decode(raw))])
+    except smtplib.SMTPRecipientsRefused as error:
+        codes = {code for code, _ in error.recipients.values()}
+        if min(codes) >= 500:
+            raise PermanentFailure(f"The mail server refuses the recipient ({min(codes)}).") from error
+        raise
+    except (smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
+        if error.smtp_code >= 500:
+            raise PermanentFailure(f"The mail server refuses the mail ({error.smtp_code}).") from error
+        raise

@@ -1,0 +1,255 @@
+"""What the job table does: enqueue, publish, claim, perform, give back, retry, prune.
+
+A row is the job; the message that Celery carries is only its id and may be lost, doubled or late. A claim is
+one UPDATE, so a job runs in one worker at a time; a worker that dies stops renewing its lease, and the sweeper
+gives the job back. So a function may run again after it has done its work: it must be safe to run twice.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError, connection, transaction
+from django.db.models import F, Q
+from django.utils import timezone
+from django.utils.module_loading import import_string
+
+from apps.jobs.models import Job
+from config.logs import request_id
+
+logger = logging.getLogger(__name__)
+
+BACKOFF_START, BACKOFF_LIMIT = 10, 3600  # seconds before the second attempt; the longest pause
+CLOCK_SKEW = timedelta(seconds=5)  # how far the clocks of two machines may be apart
+BROKER_PAUSE = 5  # seconds without an attempt to publish after one that failed
+
+
+class PermanentFailure(Exception):
+    """Raised by a job that no repetition will mend; its text is the reason that staff read."""
+
+
+@dataclass(frozen=True)
+class Options:
+    max_attempts: int
+    retry_on: tuple[type[Exception], ...]
+    secret: bool
+    on_failure: Callable[..., object] | None
+
+
+def job(
+    *,
+    max_attempts: int = 5,
+    retry_on: tuple[type[Exception], ...] = (OSError, DatabaseError),
+    secret: bool = False,
+    on_failure: Callable[..., object] | None = None,
+) -> Callable[[Callable[..., object]], Callable[..., object]]:
+    """Declare a function of an app's `tasks.py` as a job. Its arguments are JSON values.
+
+    An exception of `retry_on` is tried again with growing pauses until `max_attempts`; another one fails the job
+    at once. `secret` hides the arguments from staff and erases them when the job is done. `on_failure` is called
+    with the reason and then the arguments, once the job has failed for good.
+    """
+
+    def mark(function: Callable[..., object]) -> Callable[..., object]:
+        function.options = Options(max_attempts, retry_on, secret, on_failure)  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def options_of(task: str) -> tuple[Callable[..., object], Options]:
+    """The function of a job and its options; raises PermanentFailure when there is no such job any more."""
+    try:
+        function = import_string(task)
+        return function, function.options
+    except (ImportError, AttributeError) as error:
+        raise PermanentFailure(f"There is no job {task} in this release.") from error
+
+
+def enqueue(
+    function: Callable[..., object], *arguments: Any, key: str | None = None, delay: timedelta = timedelta()
+) -> Job:
+    """Write a job in the transaction of the caller, and have it published when that commits.
+
+    With a `key` there is one job of that key at most, in whatever state: the one that exists is returned.
+    """
+    now = timezone.now()
+    new = Job(
+        task=f"{function.__module__}.{function.__qualname__}",
+        arguments=list(arguments),
+        key=key,
+        due=now + delay,
+        sweep_at=now + (delay or lease()),
+        request_id=request_id.get(),
+    )
+    if key is None:
+        new.save()
+    else:
+        Job.objects.bulk_create([new], ignore_conflicts=True)  # an IntegrityError would break the caller's transaction
+        new = Job.objects.get(key=key)
+    if not delay and new.state == Job.State.WAITING:
+        transaction.on_commit(lambda: publish(new.pk))
+    return new
+
+
+_broker_silent_until = 0.0
+
+
+def publish(pk: int) -> bool:
+    """Tell a worker of the job, in bounded time. A failure is logged, never raised: the sweeper tells it again."""
+    global _broker_silent_until
+    if settings.CELERY_TASK_ALWAYS_EAGER:
+        perform(pk)
+        return True
+    if time.monotonic() < _broker_silent_until:
+        return False
+    from config.celery import app  # the web process starts without Celery
+
+    try:
+        app.send_task("run_job", [pk], retry=True)
+    except Exception as error:
+        _broker_silent_until = time.monotonic() + BROKER_PAUSE
+        logger.warning("job %s not published, the sweeper will: %s: %s", pk, type(error).__name__, error)
+        return False
+    return True
+
+
+def claim(pk: int) -> Job | None:
+    """Take a waiting job that is due, so that no other worker does; None when there is nothing to take."""
+    now = timezone.now()
+    claimed = Job.objects.filter(pk=pk, state=Job.State.WAITING, due__lte=now + CLOCK_SKEW).update(
+        state=Job.State.RUNNING, attempts=F("attempts") + 1, sweep_at=now + lease()
+    )
+    return Job.objects.get(pk=pk) if claimed else None
+
+
+def perform(pk: int) -> None:
+    """Claim the job, run it and write down how it ended. Never raises for what the job did."""
+    claimed = claim(pk)
+    if claimed is None:
+        return
+    token = request_id.set(claimed.request_id or request_id.get())
+    try:
+        with renewed_lease(claimed):
+            run(claimed)
+    finally:
+        request_id.reset(token)
+
+
+def run(claimed: Job) -> None:
+    try:
+        function, options = options_of(claimed.task)
+    except PermanentFailure as error:
+        finish(claimed, Job.State.FAILED, error=str(error))
+        return
+    try:
+        if claimed.attempts > options.max_attempts:
+            raise PermanentFailure(f"Its worker died in the last of {options.max_attempts} attempts.")
+        function(*claimed.arguments)
+    except options.retry_on as error:
+        reason = f"{type(error).__name__}: {error}"
+        if claimed.attempts < options.max_attempts:
+            logger.warning("job %s will be tried again: %s", claimed, reason)
+            pause = min(BACKOFF_START * 2 ** (claimed.attempts - 1), BACKOFF_LIMIT) * random.uniform(0.8, 1.2)  # noqa: S311  # spreads a crowd of retries
+            due = timezone.now() + timedelta(seconds=pause)
+            finish(claimed, Job.State.WAITING, error=reason, due=due, sweep_at=due)
+        else:
+            fail(claimed, options, f"{reason} ({claimed.attempts} attempts)")
+    except PermanentFailure as error:
+        fail(claimed, options, str(error))
+    except Exception as error:
+        logger.exception("job %s failed", claimed)
+        fail(claimed, options, f"{type(error).__name__}: {error}")
+    else:
+        finish(claimed, Job.State.DONE, **({"arguments": []} if options.secret else {}))
+
+
+def fail(claimed: Job, options: Options, reason: str) -> None:
+    logger.error("job %s failed for good: %s", claimed, reason)
+    with transaction.atomic():
+        if finish(claimed, Job.State.FAILED, error=reason) and options.on_failure:
+            options.on_failure(reason, *claimed.arguments)
+
+
+def finish(claimed: Job, state: Job.State, *, error: str = "", **values: Any) -> bool:
+    """End an attempt. False when the job was given to another worker meanwhile: its ending counts then."""
+    ended = {} if state == Job.State.WAITING else {"finished": timezone.now()}
+    return bool(
+        Job.objects.filter(pk=claimed.pk, state=Job.State.RUNNING, attempts=claimed.attempts).update(
+            state=state, error=error, **ended, **values
+        )
+    )
+
+
+def lease() -> timedelta:
+    """How long a published job may stay unclaimed, and a claimed one unrenewed, before the sweeper acts."""
+    return timedelta(seconds=settings.JOBS_LEASE_SECONDS)
+
+
+@contextmanager
+def renewed_lease(claimed: Job) -> Iterator[None]:
+    """Renew the lease from a thread while the job runs; the thread ends with the process, however that ends."""
+    stop = threading.Event()
+
+    def renew() -> None:
+        while not stop.wait(settings.JOBS_LEASE_SECONDS / 3):
+            try:
+                Job.objects.filter(pk=claimed.pk, state=Job.State.RUNNING, attempts=claimed.attempts).update(
+                    sweep_at=timezone.now() + lease()
+                )
+            except DatabaseError as error:
+                logger.warning("lease of job %s not renewed: %s", claimed, error)
+            finally:
+                connection.close()  # this thread's own
+
+    thread = threading.Thread(target=renew, name=f"lease of job {claimed.pk}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def sweep(limit: int = 500) -> int:
+    """Give back the jobs of dead workers and publish what is due and unclaimed; returns how many were published.
+
+    A job that stays unclaimed is published again at growing intervals, so that a long queue is not doubled.
+    """
+    now = timezone.now()
+    due = Job.objects.filter(sweep_at__lte=now)
+    due.filter(state=Job.State.RUNNING).update(state=Job.State.WAITING, error="Its worker fell silent.")
+    published = 0
+    for waiting in due.filter(state=Job.State.WAITING).order_by("sweep_at")[:limit]:
+        if not publish(waiting.pk):
+            break
+        published += 1
+        Job.objects.filter(pk=waiting.pk, state=Job.State.WAITING, sweep_at=waiting.sweep_at).update(
+            sweep_at=now + max(lease(), now - waiting.due)
+        )
+    return published
+
+
+def retry(queryset: Any) -> int:
+    """Let failed jobs start anew; returns how many."""
+    pks = list(queryset.filter(state=Job.State.FAILED).values_list("pk", flat=True))
+    now = timezone.now()
+    count = Job.objects.filter(pk__in=pks, state=Job.State.FAILED).update(
+        state=Job.State.WAITING, attempts=0, error="", finished=None, due=now, sweep_at=now
+    )
+    for pk in pks:
+        transaction.on_commit(lambda pk=pk: publish(pk))  # type: ignore[misc]
+    return count
+
+
+def prune(before: datetime) -> int:
+    """Delete the jobs that ended before that moment; returns how many."""
+    ended = Q(state=Job.State.DONE) | Q(state=Job.State.FAILED)
+    return Job.objects.filter(ended, finished__lt=before).delete()[0]

@@ -1,0 +1,1 @@
+"""What a platform or an operator calls: health, processes, the environment."""

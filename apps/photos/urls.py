@@ -1,0 +1,11 @@
+from django.urls import path
+
+from apps.photos import views
+
+app_name = "photos"
+urlpatterns = [
+    path("", views.photo_list, name="list"),
+    path("<uuid:pk>/", views.photo_detail, name="detail"),
+    path("<uuid:pk>/download/", views.photo_download, name="download"),
+    path("<uuid:pk>/delete/", views.photo_delete, name="delete"),
+]

@@ -1,0 +1,1 @@
+"""Who may come in: the user model, sign-up and sign-in by email address."""

@@ -1,0 +1,1 @@
+"""How the project is wired: environment, settings, web server, worker, logs, URLs."""

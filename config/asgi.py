@@ -1,0 +1,14 @@
+"""The ASGI application, for uvicorn and every other ASGI server."""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+from config import settings  # noqa: E402, F401  # declares every variable
+from config.env import env  # noqa: E402
+
+env.exit_on_problems("web")
+
+application = get_asgi_application()

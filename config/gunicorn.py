@@ -1,0 +1,36 @@
+"""The web server: gunicorn's settings, each from the environment or with its reason.
+
+gunicorn reads PORT, WEB_CONCURRENCY and GUNICORN_CMD_ARGS itself before this file; a malformed
+WEB_CONCURRENCY or GUNICORN_CMD_ARGS is therefore gunicorn's own error.
+"""
+
+import os
+import socket
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+from config import settings  # noqa: E402, F401  # declares every variable, so that all problems are told at once
+from config.env import env  # noqa: E402
+
+port = env.int("PORT", default=8000, help="The port that the web process binds.")
+workers = env.int("WEB_CONCURRENCY", default=2, minimum=1, help="Web worker processes.")
+threads = env.int("WEB_THREADS", default=4, minimum=1, help="Threads of each web worker process.")
+timeout = env.int("WEB_TIMEOUT", default=30, minimum=1, help="Seconds after which a silent web worker is replaced.")
+# Platforms kill 30 s after SIGTERM: stop before.
+graceful_timeout = env.int(
+    "WEB_GRACEFUL_TIMEOUT", default=25, minimum=1, help="Seconds a stopping web worker has to finish its requests."
+)
+
+wsgi_app = "config.wsgi"
+worker_class = "gthread"
+bind = f"[::]:{port}" if socket.has_dualstack_ipv6() else f"0.0.0.0:{port}"  # IPv6 and IPv4 at once
+keepalive = 95  # longer than a router keeps an idle connection (Heroku: 90 s), so that the router closes it
+accesslog = "-"
+control_socket_disable = True  # it would write below $HOME
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108  # a heartbeat file, never on a disk
+
+
+def on_starting(server: Any) -> None:
+    """Refuse a broken configuration once, in the master: a worker that exits would be started for ever."""
+    env.exit_on_problems("web")

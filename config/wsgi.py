@@ -1,0 +1,14 @@
+"""The WSGI application, for gunicorn and every other WSGI server."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+from config import settings  # noqa: E402, F401  # declares every variable
+from config.env import env  # noqa: E402
+
+env.exit_on_problems("web")
+
+application = get_wsgi_application()

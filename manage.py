@@ -1,0 +1,27 @@
+#!/usr/bin/env python
+"""Runs the administrative commands, Django's and the project's."""
+
+import os
+import sys
+
+WITHOUT_CONFIG = {"collectstatic", "env", "help"}  # the build, and what helps to mend a config
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    try:
+        from django.core.management import execute_from_command_line
+    except ImportError:
+        sys.exit("Django is not installed here. Run `make setup`, then use .venv/bin/python.")
+
+    from config import settings  # noqa: F401  # declares every variable
+    from config.env import env
+
+    command = sys.argv[1] if len(sys.argv) > 1 else "help"
+    if command not in WITHOUT_CONFIG and not {"--help", "-h", "--version"} & set(sys.argv):
+        env.exit_on_problems("web" if command == "runserver" else "")
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()

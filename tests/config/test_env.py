@@ -1,0 +1,234 @@
+"""The reader of the environment: strict, complete in its complaints, and silent about secrets."""
+
+import os
+
+import dj_database_url
+import pytest
+
+from config.env import Env, check_url
+
+SCHEMES = ("postgres", "redis", "sqlite", "smtp")
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """An Env over nothing but the variables given."""
+
+    def make(**variables):
+        for name in list(os.environ):
+            monkeypatch.delenv(name)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        env = Env()
+        env.debug = False
+        return env
+
+    from environ import FileAwareEnv
+
+    FileAwareEnv.ENVIRON.files_cache.clear()
+    return make
+
+
+def texts(env):
+    return [str(problem) for problem in env.problems]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("true", True), ("1", True), ("YES", True), ("On", True), ("false", False), ("0", False), ("no", False), ("off", False)],
+)
+def test_a_boolean_is_one_of_eight_words(read, text, value):
+    env = read(X=text)
+    assert env.bool("X", help="") is value
+    assert not env.problems
+
+
+@pytest.mark.parametrize("text", ["maybe", "ture", "2", "yes!", "None", "true # a comment"])
+def test_a_boolean_is_never_guessed(read, text):
+    env = read(X=text)
+    assert env.bool("X", default=True, help="") is False
+    assert repr(text) in texts(env)[0]
+
+
+@pytest.mark.parametrize("text", ["1e3", "ten", "1.5", "0x10", "1_000", "--1", "9" * 30])
+def test_a_number_is_never_guessed(read, text):
+    env = read(X=text)
+    env.int("X", default=1, help="")
+    assert "not a whole number" in texts(env)[0]
+
+
+def test_a_number_below_its_minimum_is_a_problem(read):
+    env = read(X="0", Y="-1")
+    assert env.int("X", minimum=1, help="") == 1
+    env.int("Y", help="")
+    assert [problem.variable for problem in env.problems] == ["X", "Y"]
+
+
+def test_every_problem_is_told_at_once_with_an_example(read, capsys):
+    env = read(A="maybe", B="", C="x")
+    env.bool("A", default=False, help="")
+    env.int("B", default=3, help="")
+    env.str("C", choices=("json", "console"), help="")
+    env.str("D", example="right", help="")
+    with pytest.raises(SystemExit) as stop:
+        env.exit_on_problems()
+    assert stop.value.code == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = err.splitlines()
+    assert lines[0] == "The configuration has 4 problems:"
+    assert [line.split()[0] for line in lines[1:5]] == ["A", "B", "C", "D"]
+    assert "(for example D=right)" in lines[4]
+
+
+def test_blank_is_a_problem_unless_it_is_the_default(read):
+    env = read(A="", B=" ", C="", D="")
+    assert env.str("A", default="", help="") == ""
+    assert env.list("B", default=[], help="") == []
+    env.str("C", default="x", help="")
+    env.str("D", help="")
+    assert [problem.variable for problem in env.problems] == ["C", "D"]
+    assert "is blank" in texts(env)[0]
+
+
+def test_a_value_that_starts_with_a_dollar_is_itself(read):
+    env = read(X="$HOME", HOME="/home/me")
+    assert env.str("X", help="") == "$HOME"
+
+
+def test_a_list_is_split_at_commas(read):
+    assert read(X=" a, b ,,c").list("X", help="") == ["a", "b", "c"]
+
+
+def test_a_secret_from_a_file_loses_its_newline(read, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("s3cret\n")
+    env = read(X_FILE=str(secret))
+    assert env.str("X", secret=True, help="") == "s3cret"
+    assert env.variables["X"].source == "file"
+
+
+def test_a_file_that_is_not_there_is_a_problem(read):
+    env = read(X_FILE="/nowhere/secret")
+    env.str("X", secret=True, help="")
+    assert "cannot be read from /nowhere/secret" in texts(env)[0]
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("nonsense", "is not a URL"),
+        ("hunter2:secret@host", "is not a URL"),
+        ("foo://host/db", "has the scheme 'foo'; the schemes served are postgres, redis, sqlite, smtp"),
+        ("postgres://user:hunter#2@host/db", "percent-encoded"),
+        ("postgres://user:12#hunter@host/db", "percent-encoded"),
+        ("postgres://user:hunter?2@host/db", "percent-encoded"),
+        ("postgres://user:hunter/2@host/db", "percent-encoded"),
+        ("postgres://user:hunter[2@host/db", "percent-encoded"),
+        ("postgres://user:hunter@2@host/db", "percent-encoded"),
+        ("postgres://user:hunter%2@host/db", "percent-encoded"),
+        ("postgres://user:hunter@host:port/db", "has a port that is not a number"),
+        ("postgres://user:hunter@host:99999/db", "has a port that is not a number"),
+        ("postgres://user:hunter 2@host/db", "a space"),
+    ],
+)
+def test_a_url_that_would_not_work_is_explained_without_its_password(url, words):
+    with pytest.raises(ValueError) as error:
+        check_url(url, SCHEMES)
+    assert words in str(error.value)
+    assert "hunter" not in str(error.value)
+    assert error.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://user:pa%23ss%40@host:5432/db?sslmode=require",
+        "postgres://user@host/db",
+        "postgres://%2Fvar%2Frun%2Fpostgresql/db",
+        "postgres://user:p@[::1]:5432/db",
+        "redis://:password@host:6379/0",
+        "sqlite:////srv/site@home/db.sqlite3",
+        "smtp://host?from=me@example.com",
+    ],
+)
+def test_a_right_url_passes(url):
+    check_url(url, SCHEMES)
+
+
+def test_a_url_is_parsed_and_a_default_as_well(read):
+    env = read(X="redis://host/1")
+    assert env.url("X", schemes=SCHEMES, parse=str.upper, help="") == "REDIS://HOST/1"
+    assert env.url("Y", default="sqlite:///x", schemes=SCHEMES, parse=str.upper, help="") == "SQLITE:///X"
+    assert env.url("Z", default=None, schemes=SCHEMES, parse=str.upper, help="") is None
+
+
+def test_a_url_is_never_shown_with_its_credentials(read):
+    env = read(X="postgres://user:hunter2@host:5432/db?password=hunter2", Y="hunter2", Z="redis://host/0")
+    env.url("X", schemes=SCHEMES, parse=dj_database_url.parse, help="")
+    env.str("Y", secret=True, help="")
+    env.url("Z", schemes=SCHEMES, parse=str, help="")
+    shown = {name: variable.shown for name, variable in env.variables.items()}
+    assert shown == {"X": "postgres://***@host:5432/db", "Y": "***", "Z": "redis://host/0"}
+
+
+def test_a_default_follows_debug(read):
+    env = read()
+    assert env.bool("A", default=True, debug=False, help="") is True
+    env.str("B", debug="local", help="")
+    assert [problem.variable for problem in env.problems] == ["B"]
+    env = read()
+    env.debug = True
+    assert env.bool("A", default=True, debug=False, help="") is False
+    assert env.str("B", debug="local", help="") == "local"
+
+
+def test_a_problem_of_the_web_stops_only_the_web(read, capsys):
+    env = read()
+    env.list("HOSTS", required_for="web", help="")
+    env.exit_on_problems()
+    env.exit_on_problems("worker")
+    with pytest.raises(SystemExit):
+        env.exit_on_problems("web")
+
+
+def test_a_variable_is_declared_once(read):
+    env = read(X="1")
+    env.int("X", help="")
+    with pytest.raises(RuntimeError, match="X is declared twice"):
+        env.int("X", help="")
+
+
+def test_a_misspelt_name_is_pointed_out(read):
+    env = read(DATABSE_URL="x", PATH="/bin", DATABASE_URL_FIL="y", HOME="/")
+    env.str("DATABASE_URL", default="", help="")
+    assert env.near_misses() == [
+        "DATABASE_URL_FIL: did you mean DATABASE_URL_FILE?",
+        "DATABSE_URL: did you mean DATABASE_URL?",
+    ]
+
+
+def test_the_environment_wins_over_dot_env_and_each_says_where_it_came_from(read, tmp_path):
+    dot_env = tmp_path / ".env"
+    dot_env.write_text('# a comment\n\nA=from file\nexport B="from file"\n')
+    env = read(A="from environment")
+    env.load(dot_env)
+    assert (env.str("A", help=""), env.variables["A"].source) == ("from environment", "environment")
+    assert (env.str("B", help=""), env.variables["B"].source) == ("from file", ".env")
+    assert not env.problems
+
+
+def test_a_line_of_dot_env_that_means_nothing_is_a_problem(read, tmp_path):
+    dot_env = tmp_path / ".env"
+    dot_env.write_text("A=1\nthis is not a variable\n")
+    env = read()
+    env.load(dot_env)
+    assert texts(env) == [".env line 2 is not NAME=value"]
+
+
+def test_a_dot_env_that_is_not_text_is_a_problem(read, tmp_path):
+    dot_env = tmp_path / ".env"
+    dot_env.write_bytes(b"\xff\xfe")
+    env = read()
+    env.load(dot_env)
+    assert "cannot be read" in texts(env)[0]

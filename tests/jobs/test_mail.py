@@ -1,0 +1,95 @@
+"""Mail is a job: written in the sender's transaction, sent as it was, erased once sent."""
+
+import base64
+import smtplib
+
+import pytest
+from django.core import mail
+from django.core.mail import EmailMultiAlternatives, send_mail
+
+from apps.jobs import services
+from apps.jobs.mail import JobBackend
+from apps.jobs.models import Job
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def mailers(settings):
+    """Django's test runner replaces every mailer: put ours back in front of its outbox."""
+    settings.MAILERS = {
+        "default": {"BACKEND": "apps.jobs.mail.JobBackend"},
+        "delivery": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"},
+    }
+
+
+def test_a_mail_is_sent_by_its_job_with_all_its_parts():
+    message = EmailMultiAlternatives(
+        "Grüße", "Text", "from@example.com", ["to@example.com"], bcc=["b@example.com"], headers={"X-A": "b"}
+    )
+    message.attach_alternative("<p>Text</p>", "text/html")
+    message.attach("a.bin", b"\x00\xff", "application/octet-stream")
+    assert message.send() == 1
+    assert mail.outbox == []
+    job = Job.objects.get()
+    services.perform(job.pk)
+    (sent,) = mail.outbox
+    assert sent.recipients() == ["to@example.com", "b@example.com"]
+    parsed = sent.message()
+    assert parsed["Subject"] == "Grüße"
+    assert parsed["X-A"] == "b"
+    assert parsed["Bcc"] is None
+    assert [part.get_content_type() for part in parsed.walk() if not part.is_multipart()] == [
+        "text/plain",
+        "text/html",
+        "application/octet-stream",
+    ]
+    job.refresh_from_db()
+    assert job.state == Job.State.DONE
+    assert job.arguments == []
+
+
+def test_a_mail_sent_again_has_the_same_message_id():
+    send_mail("s", "b", None, ["to@example.com"])
+    job = Job.objects.get()
+    raw = base64.b64decode(job.arguments[2])
+    assert raw.lower().count(b"message-id:") == 1
+
+
+def test_a_mail_without_recipient_is_no_job():
+    assert JobBackend().send_messages([EmailMultiAlternatives("s", "b", None, [])]) == 0
+    assert not Job.objects.exists()
+
+
+def refusal(error):
+    class Backend:
+        def __init__(self, **options):
+            pass
+
+        def send_messages(self, messages):
+            raise error
+
+    return Backend
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (smtplib.SMTPRecipientsRefused({"a@example.com": (550, b"no such user")}), Job.State.FAILED),
+        (smtplib.SMTPRecipientsRefused({"a@example.com": (451, b"later")}), Job.State.WAITING),
+        (smtplib.SMTPDataError(554, b"spam"), Job.State.FAILED),
+        (smtplib.SMTPDataError(452, b"full"), Job.State.WAITING),
+        (smtplib.SMTPSenderRefused(550, b"no", "from@example.com"), Job.State.FAILED),
+        (smtplib.SMTPAuthenticationError(535, b"wrong password"), Job.State.WAITING),
+        (ConnectionRefusedError(111, "refused"), Job.State.WAITING),
+        (TimeoutError("silent"), Job.State.WAITING),
+    ],
+)
+def test_a_refusal_for_good_fails_the_mail_and_any_other_is_tried_again(error, state, monkeypatch):
+    send_mail("s", "b", None, ["a@example.com"])
+    monkeypatch.setattr("django.core.mail.backends.locmem.EmailBackend", refusal(error))
+    job = Job.objects.get()
+    services.perform(job.pk)
+    job.refresh_from_db()
+    assert job.state == state
+    assert job.arguments  # not sent, so not erased

@@ -1,0 +1,199 @@
+"""Real processes for the tests: started from the Procfile's own lines, told apart by their id, stopped by signals."""
+
+import http.cookiejar
+import mimetypes
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until(condition, seconds, what):
+    """Wait for a true answer and return it; fail with `what` after so many seconds."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if answer := condition():
+            return answer
+        time.sleep(0.05)
+    raise AssertionError(f"not within {seconds} s: {what() if callable(what) else what}")
+
+
+class Process:
+    """A process in a group of its own, whose output goes to a file."""
+
+    def __init__(self, command, *, environment, output, cwd=ROOT):
+        self.output = Path(output)
+        with self.output.open("wb") as stream:
+            self.child = subprocess.Popen(
+                command, cwd=cwd, env=environment, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    @property
+    def text(self):
+        return self.output.read_text(errors="replace")
+
+    def wait_for(self, pattern, seconds=30):
+        """Wait until the output has the pattern; returns the match."""
+
+        def found():
+            match = re.search(pattern, self.text)
+            if not match and self.child.poll() is not None:
+                raise AssertionError(f"the process ended with {self.child.returncode}:\n{self.text}")
+            return match
+
+        return wait_until(found, seconds, lambda: f"{pattern!r} in\n{self.text}")
+
+    def stop(self, number=signal.SIGTERM, seconds=30):
+        """Send a signal to the main process and wait for its end; returns its exit status."""
+        if self.child.poll() is None:
+            self.child.send_signal(number)
+        try:
+            return self.child.wait(seconds)
+        finally:
+            self.kill()
+
+    def kill(self):
+        """SIGKILL the whole group, at once."""
+        try:
+            os.killpg(self.child.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.child.wait()
+
+
+class Deploy:
+    """One deploy in a folder of its own: its variables, and processes started from the Procfile."""
+
+    def __init__(self, folder, root=ROOT, bin_=BIN, **variables):
+        self.folder, self.root, self.bin = Path(folder), Path(root), bin_
+        self.port = free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.database = self.folder / "db.sqlite3"
+        self.media = self.folder / "media"
+        self.broker = self.folder / "broker"
+        self.environment = {
+            "PATH": f"{bin_}{os.pathsep}/usr/bin{os.pathsep}/bin",
+            "READ_DOT_ENV": "false",
+            "SECRET_KEY": uuid.uuid4().hex * 2,
+            "DATABASE_URL": f"sqlite:///{self.database}",
+            "CELERY_BROKER_URL": f"filesystem://{self.broker}",
+            "MEDIA_STORAGE_URL": f"file://{self.media}",
+            "EMAIL_URL": "consolemail://",
+            "ALLOWED_HOSTS": "127.0.0.1,localhost",
+            "SECURE_SSL_REDIRECT": "false",
+            "SESSION_COOKIE_SECURE": "false",
+            "STATIC_ROOT": os.environ.get("STATIC_ROOT", "staticfiles"),
+            "PORT": str(self.port),
+            "WEB_CONCURRENCY": "1",
+            "CELERY_WORKER_CONCURRENCY": "1",
+            "PYTHONUNBUFFERED": "1",
+            **variables,
+        }
+        self.processes = []
+
+    def start(self, name):
+        """Start the process type of that name from the Procfile."""
+        line = re.search(rf"^{name}: (.+)$", (self.root / "Procfile").read_text(), re.MULTILINE)[1]
+        program, *arguments = shlex.split(line)
+        process = Process(
+            ["/usr/bin/env", program, *arguments],
+            environment=self.environment,
+            output=self.folder / f"{name}-{len(self.processes)}.log",
+            cwd=self.root,
+        )
+        self.processes.append(process)
+        return process
+
+    def start_web(self):
+        web = self.start("web")
+        wait_until(lambda: status(f"{self.address}/health/ready/") == 200, 30, lambda: web.text)
+        return web
+
+    def manage(self, *arguments, check=True):
+        """Run a command of manage.py to its end; returns the completed process."""
+        result = subprocess.run(
+            [str(self.bin / "python"), "manage.py", *arguments],
+            cwd=self.root, env=self.environment, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert not check or result.returncode == 0, result.stderr
+        return result
+
+    def close(self):
+        for process in self.processes:
+            process.kill()
+
+
+def status(url):
+    """The status of an answer, None without one."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return None
+
+
+class Person:
+    """Someone who walks through the pages by plain HTTP, with cookies, without JavaScript."""
+
+    def __init__(self, address):
+        self.address = address
+        self.cookies = http.cookiejar.CookieJar()
+        self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.cookies))
+        self.url = self.page = ""
+
+    def open(self, request):
+        with self.opener.open(request, timeout=60) as answer:
+            self.url, body = answer.url, answer.read()
+        return body
+
+    def get(self, path):
+        self.page = self.open(urllib.parse.urljoin(self.address, path)).decode()
+        return self.page
+
+    def fetch(self, path):
+        """The bytes at a path."""
+        return self.open(urllib.parse.urljoin(self.url or self.address, path))
+
+    def post(self, path, fields=None, files=()):
+        """Fill in and send the form of the page at `path`; `files` are (field, filename, bytes)."""
+        page = self.get(path)
+        token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)[1]
+        boundary = uuid.uuid4().hex
+        body = b""
+        for name, value in {"csrfmiddlewaretoken": token, **(fields or {})}.items():
+            body += f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+        for name, filename, content in files:
+            kind = mimetypes.guess_type(filename)[0] or "application/octet-stream"
+            head = f'Content-Disposition: form-data; name="{name}"; filename="{filename}"\r\nContent-Type: {kind}'
+            body += f"--{boundary}\r\n{head}\r\n\r\n".encode() + content + b"\r\n"
+        body += f"--{boundary}--\r\n".encode()
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Referer": self.url}
+        self.page = self.open(urllib.request.Request(self.url, body, headers)).decode()
+        return self.page
+
+    def sign_up(self, email, password, mails):
+        """Sign up, confirm by the link of the mail that appears in `mails()`, sign in."""
+        self.post("/accounts/signup/", {"email": email, "password1": password})
+        link = wait_until(lambda: re.search(r"(http://\S+/confirm-email/[^\s/]+/)", mails()), 60, mails)[1]
+        self.post(urllib.parse.urlsplit(link).path)
+        self.post("/accounts/login/", {"login": email, "password": password})

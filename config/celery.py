@@ -13,8 +13,8 @@ from celery.signals import beat_init, celeryd_init, setup_logging
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-from config import settings  # noqa: E402, F401  # declares every variable
-from config.env import env, exit_with  # noqa: E402
+from config import settings  # noqa: F401  # declares every variable
+from config.env import env, exit_with
 
 env.exit_on_problems("worker")
 

@@ -121,7 +121,7 @@ class Env:
             raise RuntimeError(f"{name} follows DEBUG, which config.settings.core declares first")
         in_force = debug if debug is not SAME and self.debug else default
         example = example or as_text(default)
-        raw, source, problem = None, "default", ""
+        raw, source = None, "default"
         try:
             raw, source = self._find(name)
             if raw is None and in_force is REQUIRED:
@@ -160,7 +160,13 @@ class Env:
     # The typed readers stand last: their names hide Python's own in the rest of the class.
 
     def url(
-        self, name: str, default: Any = REQUIRED, *, schemes: Collection[str], parse: Callable[[str], Any], **declared: Any
+        self,
+        name: str,
+        default: Any = REQUIRED,
+        *,
+        schemes: Collection[str],
+        parse: Callable[[str], Any],
+        **declared: Any,
     ) -> Any:
         """What `parse` makes of a URL that has one of `schemes`; `parse` raises ValueError with a printable reason.
 
@@ -209,7 +215,7 @@ class Env:
         check: Callable[[str], object] = len,
         **declared: Any,
     ) -> str:
-        """A text; with `choices`, one of them, whatever its case. `check` raises ValueError for one that will not do."""
+        """A text; with `choices`, one of them, whatever its case. `check` raises ValueError for a wrong one."""
 
         def convert(text: Any) -> Any:
             check(text)
@@ -255,7 +261,7 @@ def check_url(text: str, schemes: Collection[str]) -> None:
 
 def exit_with(*lines: object) -> None:
     """Say why the process cannot start, to stderr, and exit with 1."""
-    print(*lines, sep="\n", file=sys.stderr, flush=True)
+    print(*lines, sep="\n", file=sys.stderr, flush=True)  # noqa: T201  # there may be no logging yet
     raise SystemExit(1)
 
 

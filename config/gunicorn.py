@@ -6,12 +6,13 @@ WEB_CONCURRENCY or GUNICORN_CMD_ARGS is therefore gunicorn's own error.
 
 import os
 import socket
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-from config import settings  # noqa: E402, F401  # declares every variable, so that all problems are told at once
-from config.env import env  # noqa: E402
+from config import settings  # noqa: F401  # declares every variable, so that all problems are told at once
+from config.env import env
 
 port = env.int("PORT", default=8000, help="The port that the web process binds.")
 workers = env.int("WEB_CONCURRENCY", default=2, minimum=1, help="Web worker processes.")
@@ -28,7 +29,7 @@ bind = f"[::]:{port}" if socket.has_dualstack_ipv6() else f"0.0.0.0:{port}"  # I
 keepalive = 95  # longer than a router keeps an idle connection (Heroku: 90 s), so that the router closes it
 accesslog = "-"
 control_socket_disable = True  # it would write below $HOME
-worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108  # a heartbeat file, never on a disk
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  # a heartbeat file, never on a disk
 
 
 def on_starting(server: Any) -> None:

@@ -1,7 +1,7 @@
 """Local media stay private, as in a bucket: a file is reached only through a signed link that expires."""
 
-import os
 import time
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -32,8 +32,8 @@ class SignedFileSystemStorage(FileSystemStorage):
         return f"{reverse('media', args=[name])}?{urlencode({key: value for key, value in query.items() if value})}"
 
     def _save(self, name: str, content: Any) -> str:
-        written = super()._save(f"{name}.part", content)
-        os.replace(self.path(written), self.path(name))  # a process killed while writing leaves no half file
+        written = super()._save(f"{name}.part", content)  # type: ignore[misc]  # a hook of Django's storages
+        Path(self.path(written)).replace(self.path(name))  # a process killed while writing leaves no half file
         return name
 
 
@@ -41,7 +41,7 @@ def sign(name: str, expires: str, disposition: str) -> str:
     return SIGNER.signature("\n".join((name, expires, disposition)))
 
 
-@csp_override({"default-src": [CSP.NONE], "sandbox": True})
+@csp_override({"default-src": [CSP.NONE], "sandbox": []})
 def serve_media(request: HttpRequest, name: str) -> FileResponse:
     """The file of a signed link. What people upload is never run by the browser: nosniff and a sandbox."""
     expires, disposition = request.GET.get("expires", ""), request.GET.get("disposition", "")

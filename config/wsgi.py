@@ -6,8 +6,8 @@ from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-from config import settings  # noqa: E402, F401  # declares every variable
-from config.env import env  # noqa: E402
+from config import settings  # noqa: F401  # declares every variable
+from config.env import env
 
 env.exit_on_problems("web")
 

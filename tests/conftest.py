@@ -1,7 +1,6 @@
 """What all tests share: static files as the build leaves them, and media in a temporary folder."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,9 +16,17 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(autouse=True)
-def media(tmp_path: Path, settings) -> Iterator[Path]:  # type: ignore[no-untyped-def]
+def test_settings(settings) -> None:  # type: ignore[no-untyped-def]
+    """Passwords that are quick to hash, and mail as a job in front of the outbox that Django's runner puts in."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.MAILERS = settings.MAILERS | {"default": {"BACKEND": "apps.jobs.mail.JobBackend"}}
+
+
+@pytest.fixture(autouse=True)
+def media(tmp_path: Path, settings) -> Path:  # type: ignore[no-untyped-def]
+    """Where this test's uploads go."""
     folder = tmp_path / "media"
     settings.STORAGES = settings.STORAGES | {
         "default": settings.STORAGES["default"] | {"OPTIONS": {"location": str(folder)}}
     }
-    yield folder
+    return folder

@@ -1,10 +1,12 @@
 """Real processes for the tests: started from the Procfile's own lines, told apart by their id, stopped by signals."""
 
+import contextlib
 import http.cookiejar
 import mimetypes
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +17,8 @@ import urllib.parse
 import urllib.request
 import uuid
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -72,10 +76,8 @@ class Process:
 
     def kill(self):
         """SIGKILL the whole group, at once."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.child.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.child.wait()
 
 
@@ -197,3 +199,14 @@ class Person:
         link = wait_until(lambda: re.search(r"(http://\S+/confirm-email/[^\s/]+/)", mails()), 60, mails)[1]
         self.post(urllib.parse.urlsplit(link).path)
         self.post("/accounts/login/", {"login": email, "password": password})
+
+
+def program(*names):
+    """The path of an installed program; without it the test is skipped, or fails where REQUIRE_SERVICES is set."""
+    for name in names:
+        if found := shutil.which(name):
+            return found
+    reason = f"{names[0]} is not installed"
+    if os.environ.get("REQUIRE_SERVICES") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)

@@ -191,6 +191,7 @@ def test_without_a_python_the_command_says_what_to_install(tmp_path):
     assert lines == [
         "Python 3.12 or newer is needed. Looked for: python3 (not found), python3.14 (not found), "
         "python3.13 (not found), python3.12 (not found), uv (not found).",
-        "Install Python 3.13 (python.org/downloads, or your system's package) or uv (docs.astral.sh/uv), then try again.",
+        "Install Python 3.13 (python.org/downloads, or your system's package) or uv (docs.astral.sh/uv), "
+        "then try again.",
     ]
     assert not (folder / ".venv").exists()

@@ -5,6 +5,7 @@ MAILERS["delivery"]. A mail is sent at least once: its Message-ID stays the same
 """
 
 import base64
+import logging
 import smtplib
 from collections.abc import Sequence
 from email import message_from_bytes, policy
@@ -17,6 +18,8 @@ from django.db import transaction
 
 from apps.jobs.services import PermanentFailure, enqueue, job
 
+logger = logging.getLogger(__name__)
+
 
 class JobBackend(BaseEmailBackend):
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
@@ -26,6 +29,18 @@ class JobBackend(BaseEmailBackend):
                 raw = message.message().as_bytes(policy=policy.SMTP)
                 enqueue(deliver, message.from_email, message.recipients(), base64.b64encode(raw).decode("ascii"))
         return len(sent)
+
+
+class LogBackend(BaseEmailBackend):
+    """For local work: each mail is a log event, decoded, so that its links can be followed from the terminal."""
+
+    def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
+        for message in email_messages:
+            mime: Any = message.message()
+            body = mime.get_body(("plain", "html"))
+            text = body.get_content() if body else ""
+            logger.info("mail to %s: %s\n\n%s", ", ".join(message.recipients()), mime["Subject"], text)
+        return len(email_messages)
 
 
 class StoredMessage(EmailMessage):

@@ -30,7 +30,10 @@ class DatabaseScheduler(Scheduler):
 
     def setup_schedule(self) -> None:
         self.merge_inplace(
-            {task: {"task": task, "schedule": crontab.from_string(line)} for task, line in settings.JOBS_SCHEDULE.items()}
+            {
+                task: {"task": task, "schedule": crontab.from_string(line)}
+                for task, line in settings.JOBS_SCHEDULE.items()
+            }
         )
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
@@ -60,6 +63,8 @@ class DatabaseScheduler(Scheduler):
 
     def apply_entry(self, entry: ScheduleEntry, producer: Any = None) -> None:
         with transaction.atomic():
-            if ClockEntry.objects.filter(name=entry.name, last_run_at=entry.last_run_at).update(last_run_at=timezone.now()):
+            if ClockEntry.objects.filter(name=entry.name, last_run_at=entry.last_run_at).update(
+                last_run_at=timezone.now()
+            ):
                 logger.info("the clock fires %s", entry.name)
                 enqueue(import_string(entry.task))

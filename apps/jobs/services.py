@@ -168,7 +168,7 @@ def run(claimed: Job) -> None:
         logger.exception("job %s failed", claimed)
         fail(claimed, options, f"{type(error).__name__}: {error}")
     else:
-        finish(claimed, Job.State.DONE, **({"arguments": []} if options.secret else {}))
+        finish(claimed, Job.State.DONE, arguments=[] if options.secret else claimed.arguments)
 
 
 def fail(claimed: Job, options: Options, reason: str) -> None:

@@ -4,26 +4,29 @@ import json
 import textwrap
 from pathlib import Path
 
-import config.gunicorn  # noqa: F401  # declares the web server's variables
+import config.gunicorn  # declares the web server's variables
 import config.settings  # noqa: F401  # declares all others
 from config.env import BASE_DIR, REQUIRED, SAME, Variable, as_text, env
 
 # What local work sets; every other variable is shown in .env.example with its default, commented out.
 LOCAL = {"SECRET_KEY": "", "DEBUG": "true", "DATABASE_URL": "sqlite:///var/db.sqlite3"}
+# How a platform's form comes to a value that nobody has to type.
+HOW: dict[str, dict[str, object]] = {
+    "SECRET_KEY": {"generator": "secret"},
+    "DATABASE_URL": {"required": False},  # the add-on sets it
+}
 
 
 def table() -> str:
     """Every variable in columns: name, value in force (secrets masked), where it came from, what for."""
     rows = [(v.name, v.shown, v.source, v.help) for v in sorted(env.variables.values(), key=lambda v: v.name)]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return "\n".join("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[3]]) for row in rows)
+    line = "  ".join(f"{{:{width}}}" for width in widths) + "  {}"
+    return "\n".join(line.format(*row) for row in rows)
 
 
 def default_in_words(variable: Variable) -> str:
-    if variable.default is REQUIRED:
-        words = "Required"
-    else:
-        words = f"Default: {as_text(variable.default) or 'none'}"
+    words = "Required" if variable.default is REQUIRED else f"Default: {as_text(variable.default) or 'none'}"
     if variable.debug is SAME:
         return f"{words}."
     return f"{words}; with DEBUG: {as_text(variable.debug) or 'none'}."
@@ -54,11 +57,7 @@ def app_json() -> str:
     content["env"] = {}
     for variable in env.variables.values():
         if variable.default is REQUIRED:
-            how = {
-                "SECRET_KEY": {"generator": "secret"},
-                "DATABASE_URL": {"required": False},  # the add-on sets it
-            }.get(variable.name, {"required": True})
-            content["env"][variable.name] = {"description": variable.help, **how}
+            content["env"][variable.name] = {"description": variable.help} | HOW.get(variable.name, {"required": True})
     return json.dumps(content, indent=2) + "\n"
 
 

@@ -9,7 +9,7 @@ from apps.photos.models import Photo
 
 
 @admin.register(Photo)
-class PhotoAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's class takes none at run time
+class PhotoAdmin(admin.ModelAdmin):
     list_display = ("filename", "owner", "state", "size", "created")
     list_filter = ("state", "content_type")
     list_select_related = ("owner",)

@@ -7,7 +7,6 @@ from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import UploadedFile
-from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -51,13 +50,12 @@ class ImagesField(forms.FileField):
 
 def checked_header(file: "UploadedFile[Any]") -> images.Header:
     """Format and size of one upload. Raises ValidationError."""
-    params = {"name": clean_filename(file.name), "formats": ", ".join(images.formats())}
-    params |= {"size": filesizeformat(file.size or 0), "limit": filesizeformat(settings.UPLOAD_MAX_BYTES)}
+    params = {"name": clean_filename(file.name)} | limits()
     try:
         if not file.size:
             message = _("“%(name)s” is empty.")
         elif file.size > settings.UPLOAD_MAX_BYTES:
-            message = _("“%(name)s” is too large: it has %(size)s, and %(limit)s are allowed.")
+            message = _("“%(name)s” is too large: %(megabytes)s MB are allowed.")
         else:
             return images.read_header(file)
     except images.NotAnImageError:
@@ -73,9 +71,15 @@ class UploadForm(forms.Form):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        formats, field = images.formats(), self.fields["photos"]
+        field = self.fields["photos"]
         # A list, not image/*: with a list, a phone converts its own format to one of it.
-        field.widget.attrs["accept"] = ",".join(f"image/{name.lower()}" for name in formats)
-        limits = {"size": filesizeformat(settings.UPLOAD_MAX_BYTES), "count": settings.UPLOAD_MAX_FILES}
-        limits["formats"] = ", ".join(formats)
-        field.help_text = _("%(formats)s; up to %(size)s each, %(count)d at once.") % limits
+        field.widget.attrs["accept"] = ",".join(f"image/{name.lower()}" for name in images.formats())
+        field.help_text = _("%(formats)s; up to %(megabytes)s MB each, %(files)s at once.") % limits()
+
+
+def limits() -> dict[str, str]:
+    return {
+        "formats": ", ".join(images.formats()),
+        "megabytes": f"{settings.UPLOAD_MAX_BYTES / 1e6:g}",
+        "files": str(settings.UPLOAD_MAX_FILES),
+    }

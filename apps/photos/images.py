@@ -45,10 +45,10 @@ def formats() -> list[str]:
 def max_pixels(format: str) -> int:
     """How many pixels an image may have, so that a worker of 512 MB can make its renditions.
 
-    The decoders of WebP and AVIF hold the picture up to four times, with 16 bytes for each pixel; the others take up
-    to 9. So these two may have six tenths of IMAGE_MAX_PIXELS.
+    The decoders of WebP and AVIF hold the picture up to four times, with 16 bytes for each pixel, the others up to
+    9 bytes: so these two may have half of IMAGE_MAX_PIXELS.
     """
-    return int(settings.IMAGE_MAX_PIXELS * (0.6 if format in ("WEBP", "AVIF") else 1))
+    return int(settings.IMAGE_MAX_PIXELS * (0.5 if format in ("WEBP", "AVIF") else 1))
 
 
 def read_header(file: IO[bytes]) -> Header:

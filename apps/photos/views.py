@@ -30,7 +30,7 @@ class Request(HttpRequest):
 @never_cache  # the same address answers a browser with a page and htmx with a part of it
 @require_http_methods(["GET", "HEAD", "POST"])
 def photo_list(request: Request) -> HttpResponse:
-    form = UploadForm(*((request.POST, request.FILES) if request.method == "POST" else ()))
+    form = UploadForm(request.POST, request.FILES) if request.method == "POST" else UploadForm()
     if form.is_valid():
         count = len(services.save_uploads(request.user, form.cleaned_data["photos"]))
         messages.success(request, ngettext("%d photo is uploaded.", "%d photos are uploaded.", count) % count)

@@ -1,6 +1,6 @@
 """The user: an email address, which is the sign-in name and unique whatever its case, and a password."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser, BaseUserManager
 from django.db import models
@@ -30,8 +30,10 @@ class UserManager(BaseUserManager["User"]):
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
         """A user with all rights, whose address counts as confirmed."""
+        from allauth.account.models import EmailAddress  # its tables refer to this model
+
         user = self.create_user(email, password, **{"is_staff": True, "is_superuser": True} | fields)
-        user.emailaddress_set.create(email=user.email, verified=True, primary=True)
+        EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
         return user
 
 
@@ -42,7 +44,7 @@ class User(AbstractUser):
     email = LowerCaseEmailField(_("email address"), unique=True, error_messages={"unique": _("This address is taken.")})
 
     USERNAME_FIELD = "email"
-    REQUIRED_FIELDS = ()
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
 
     objects = UserManager()  # type: ignore[misc,assignment]
 

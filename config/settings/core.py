@@ -2,8 +2,7 @@
 
 from zoneinfo import ZoneInfo
 
-from config.env import BASE_DIR as BASE_DIR
-from config.env import env
+from config.env import BASE_DIR, env  # noqa: F401  # BASE_DIR is a setting
 
 DEBUG = env.debug = env.bool(
     "DEBUG", default=False, help="Show tracebacks in the browser and relax what only production needs."

@@ -7,7 +7,9 @@ import dj_database_url
 
 from config.env import BASE_DIR, env
 
-CONN_MAX_AGE = env.int("CONN_MAX_AGE", default=60, help="Seconds that a database connection is kept for the next request.")
+CONN_MAX_AGE = env.int(
+    "CONN_MAX_AGE", default=60, help="Seconds that a database connection is kept for the next request."
+)
 
 
 def parse(url: str) -> Any:

@@ -15,7 +15,7 @@ def parse(url: str) -> Any:
     found = Env.email_url_config(url)
     scheme = url.partition("://")[0].lower()
     if scheme == "consolemail":
-        return {"BACKEND": found["EMAIL_BACKEND"]}
+        return {"BACKEND": "apps.jobs.mail.LogBackend"}
     if not found["EMAIL_HOST"]:
         raise ValueError("names no host")
     return {
@@ -40,7 +40,7 @@ MAILERS = {
         schemes=(*DEFAULT_PORTS, "consolemail"),
         parse=parse,
         example="smtp+tls://user:password@smtp.example.com:587",
-        help="The mail server: smtp, smtp+tls (STARTTLS), smtp+ssl (implicit TLS), or consolemail to print mails.",
+        help="The mail server: smtp, smtp+tls (STARTTLS), smtp+ssl (implicit TLS), or consolemail to log mails.",
     )
     or {"BACKEND": "django.core.mail.backends.dummy.EmailBackend"},
 }

@@ -3,7 +3,10 @@
 from config.env import env
 
 LOG_LEVEL = env.str(
-    "LOG_LEVEL", default="info", choices=("debug", "info", "warning", "error", "critical"), help="The least level logged."
+    "LOG_LEVEL",
+    default="info",
+    choices=("debug", "info", "warning", "error", "critical"),
+    help="The least level logged.",
 )
 LOGGING = {
     "version": 1,

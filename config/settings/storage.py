@@ -9,7 +9,7 @@ from config.env import BASE_DIR, env
 
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / env.str(
-    "STATIC_ROOT", default="staticfiles", help="Where the build collects static files; a relative path starts at the project."
+    "STATIC_ROOT", default="staticfiles", help="Where the build collects static files, from the project on."
 )
 WHITENOISE_ALLOW_ALL_ORIGINS = False
 if env.debug:  # static files are served from where they lie; without a build there is no STATIC_ROOT

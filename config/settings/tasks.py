@@ -29,7 +29,7 @@ CELERY_BROKER_URL, CELERY_BROKER_TRANSPORT_OPTIONS = env.url(
     schemes=("amqp", "amqps", "redis", "rediss", "filesystem"),
     parse=parse,
     example="redis://localhost:6379/0",
-    help="The queue between web and worker: RabbitMQ, Redis, or a local folder. None (with DEBUG): jobs run in the web.",
+    help="The queue between web and worker: RabbitMQ, Redis, a local folder; none (with DEBUG): jobs run in the web.",
 ) or (None, {})
 
 # Without a broker a job runs in the process that enqueued it.
@@ -72,5 +72,8 @@ JOBS_SCHEDULE = {
 }
 JOBS_KEEP_DAYS = env.int("JOBS_KEEP_DAYS", default=14, minimum=1, help="Days that a finished job stays in the table.")
 JOBS_LEASE_SECONDS = env.int(
-    "JOBS_LEASE_SECONDS", default=30, minimum=2, help="Seconds of silence after which a job is published again, or taken from its worker."
+    "JOBS_LEASE_SECONDS",
+    default=30,
+    minimum=2,
+    help="Seconds of silence after which a job is published again, or taken from its worker.",
 )

@@ -35,7 +35,16 @@ def texts(env):
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("true", True), ("1", True), ("YES", True), ("On", True), ("false", False), ("0", False), ("no", False), ("off", False)],
+    [
+        ("true", True),
+        ("1", True),
+        ("YES", True),
+        ("On", True),
+        ("false", False),
+        ("0", False),
+        ("no", False),
+        ("off", False),
+    ],
 )
 def test_a_boolean_is_one_of_eight_words(read, text, value):
     env = read(X=text)

@@ -74,8 +74,8 @@ def test_every_variable_says_what_it_is_for():
 
 def test_a_deploy_is_safe_by_default():
     show = (
-        "from django.conf import settings as s; "
-        "print(s.DEBUG, s.SECURE_SSL_REDIRECT, s.SESSION_COOKIE_SECURE, s.CSRF_COOKIE_SECURE, s.SECURE_HSTS_SECONDS > 0)"
+        "from django.conf import settings as s; print("
+        "s.DEBUG, s.SECURE_SSL_REDIRECT, s.SESSION_COOKIE_SECURE, s.CSRF_COOKIE_SECURE, s.SECURE_HSTS_SECONDS > 0)"
     )
     result = run(("python", "manage.py", "shell", "--no-imports", "-c", show), **GOOD)
     assert result.stdout.strip() == "False True True True True", result.stderr

@@ -8,19 +8,10 @@ from django.core import mail
 from django.core.mail import EmailMultiAlternatives, send_mail
 
 from apps.jobs import services
-from apps.jobs.mail import JobBackend
+from apps.jobs.mail import JobBackend, LogBackend, StoredMessage
 from apps.jobs.models import Job
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def mailers(settings):
-    """Django's test runner replaces every mailer: put ours back in front of its outbox."""
-    settings.MAILERS = {
-        "default": {"BACKEND": "apps.jobs.mail.JobBackend"},
-        "delivery": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"},
-    }
 
 
 def test_a_mail_is_sent_by_its_job_with_all_its_parts():
@@ -54,6 +45,14 @@ def test_a_mail_sent_again_has_the_same_message_id():
     job = Job.objects.get()
     raw = base64.b64decode(job.arguments[2])
     assert raw.lower().count(b"message-id:") == 1
+
+
+def test_a_mail_of_local_work_can_be_read_in_the_terminal(caplog):
+    link = "http://localhost/" + "x" * 100
+    raw = EmailMultiAlternatives("Grüße", f"你好\n\n{link}\n", None, ["to@example.com"]).message().as_bytes()
+    with caplog.at_level("INFO"):
+        LogBackend().send_messages([StoredMessage("from@example.com", ["to@example.com"], raw)])
+    assert f"mail to to@example.com: Grüße\n\n你好\n\n{link}\n" in caplog.text
 
 
 def test_a_mail_without_recipient_is_no_job():

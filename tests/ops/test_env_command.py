@@ -1,6 +1,7 @@
 """`manage.py env`: every variable, where it came from, and the files that are written from the declarations."""
 
 from apps.ops import environment
+from config.env import env
 from tests.config.test_entry_points import GOOD, run
 
 ENV = ("python", "manage.py", "env")
@@ -15,7 +16,7 @@ def test_the_table_names_every_variable_and_masks_secrets():
     result = run(ENV, **GOOD, CACHE_URL="redis://:hunter2@cache:6379/1")
     assert result.returncode == 0
     rows = {line.split()[0]: line for line in result.stdout.splitlines()}
-    assert set(rows) == set(environment.env.variables)
+    assert set(rows) == set(env.variables)
     assert "redis://***@cache:6379/1" in rows["CACHE_URL"]
     assert "environment" in rows["CACHE_URL"]
     assert "default" in rows["LOG_LEVEL"]

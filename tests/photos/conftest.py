@@ -16,7 +16,7 @@ from tests.photos.pictures import picture
 
 @pytest.fixture
 def owner(db: None) -> User:
-    return User.objects.create_user("ada@example.com", "a long password")
+    return User.objects.create_user("ada@example.com")
 
 
 @pytest.fixture

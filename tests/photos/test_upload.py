@@ -15,6 +15,7 @@ from PIL import Image, ImageFile
 from apps.jobs.models import Job
 from apps.photos import images, services
 from apps.photos.models import Photo
+from config.media import SignedFileSystemStorage
 from tests.photos.pictures import FORMATS, encoded, picture, quarters
 
 
@@ -125,7 +126,8 @@ def test_a_file_above_the_limit_is_refused(refused, settings):
     content = picture()
     settings.UPLOAD_MAX_BYTES = len(content) - 1
     (message,) = refused(("big.jpg", content))
-    assert message.startswith("“big.jpg” is too large")
+    assert message.startswith("“big.jpg” is too large: 0.0")
+    assert message.endswith(" MB are allowed.")
 
 
 def test_a_file_at_the_limit_is_accepted(uploaded, settings):
@@ -157,12 +159,12 @@ def test_an_image_of_40_megapixels_is_accepted_and_only_its_header_is_read(uploa
     assert (photo.width, photo.height) == (8000, 5000)
 
 
-@pytest.mark.parametrize("format", [format for format in FORMATS if format in ("WEBP", "AVIF")])
+@pytest.mark.parametrize("format", sorted({"WEBP", "AVIF"} & {*FORMATS}))
 def test_formats_whose_decoders_need_more_memory_have_a_lower_limit(refused, uploaded, settings, format):
-    settings.IMAGE_MAX_PIXELS = 64 * 48
+    settings.IMAGE_MAX_PIXELS = 2 * 64 * 48 - 2
     (message,) = refused(("a", picture(format)))
     assert "too many pixels" in message
-    settings.IMAGE_MAX_PIXELS = 64 * 48 * 10 // 6
+    settings.IMAGE_MAX_PIXELS = 2 * 64 * 48
     assert uploaded(picture(format)).width == 64
 
 
@@ -193,8 +195,8 @@ def test_the_form_asks_for_a_file_when_none_was_chosen(refused):
 
 def test_a_refused_upload_shows_the_page_with_the_message(upload):
     response = upload(("<b>x</b>.jpg", b""))
-    assert "&lt;b&gt;x&lt;/b" in response.text or "b&gt;.jpg” is empty" in response.text
-    assert "<b>x" not in response.text
+    assert "“b&gt;.jpg” is empty." in response.text  # Django's parser cuts at the slash
+    assert "b>.jpg" not in response.text
 
 
 @pytest.mark.parametrize(
@@ -230,8 +232,7 @@ def test_any_file_name_can_be_uploaded(uploaded, stored, name):
 
 
 def test_when_the_storage_fails_at_the_second_file_nothing_is_left(upload, stored, monkeypatch):
-    save, calls = type(default_storage._wrapped or default_storage).save, []
-    default_storage.exists("anything")  # so that the storage is there to be patched
+    save, calls = SignedFileSystemStorage.save, []
 
     def failing(storage, name, content, max_length=None):
         calls.append(name)
@@ -239,7 +240,7 @@ def test_when_the_storage_fails_at_the_second_file_nothing_is_left(upload, store
             raise ConnectionResetError("the bucket is away")
         return save(storage, name, content, max_length)
 
-    monkeypatch.setattr(type(default_storage._wrapped), "save", failing)
+    monkeypatch.setattr(SignedFileSystemStorage, "save", failing)
     with pytest.raises(ConnectionResetError):
         upload(("a.jpg", picture()), ("b.jpg", picture()), ("c.jpg", picture()))
     assert len(calls) == 2

@@ -17,17 +17,6 @@ pytestmark = pytest.mark.django_db
 ADDRESS, PASSWORD, NEW_PASSWORD = "ada@example.com", "correct-horse-9", "battery-staple-7"
 
 
-@pytest.fixture(autouse=True)
-def quick_passwords(settings):
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
-@pytest.fixture(autouse=True)
-def mail_as_jobs(settings):
-    """The project's own mailer: Django's test set-up puts another in its place."""
-    settings.MAILERS = settings.MAILERS | {"default": {"BACKEND": "apps.jobs.mail.JobBackend"}}
-
-
 @pytest.fixture
 def user():
     user = User.objects.create_user(ADDRESS, PASSWORD)
@@ -205,3 +194,24 @@ def test_too_many_attempts_get_a_page_that_says_to_wait(client, user):
         response = sign_in(client, "someone@example.com")
     assert response.status_code == 429
     assert "Wait a few minutes" in response.content.decode()
+
+
+def test_who_confirms_an_address_owns_it_and_not_the_one_who_only_claimed_it(client, user):
+    claim = User.objects.create_user("x@example.com", PASSWORD)
+    EmailAddress.objects.create(user=claim, email="x@example.com", primary=True)
+    client.force_login(user)
+    client.post("/accounts/email/", {"action_add": "", "email": "x@example.com"})
+    client.post(link_in(mails()[-1]))
+    answer = client.post("/accounts/email/", {"action_primary": "", "email": "x@example.com"})
+    assert answer.status_code == 302
+    user.refresh_from_db()
+    assert user.email == "x@example.com"
+    assert not User.objects.filter(pk=claim.pk).exists()
+
+
+def test_a_claimed_address_of_someone_who_came_in_is_never_taken_away(client, user):
+    other = User.objects.create_user("x@example.com", PASSWORD, last_login="2026-01-01T00:00Z")
+    EmailAddress.objects.create(user=other, email="x@example.com", verified=True, primary=True)
+    client.force_login(user)
+    client.post("/accounts/email/", {"action_add": "", "email": "x@example.com"})
+    assert User.objects.filter(pk=other.pk).exists()

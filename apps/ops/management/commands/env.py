@@ -3,6 +3,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from apps.ops import environment
+from config.env import env
 
 
 class Command(BaseCommand):
@@ -11,7 +12,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--check", action="store_true", help="Show only the problems; exit with 1 if there is one.")
-        parser.add_argument("--write", action="store_true", help="Write .env.example and app.json from the declarations.")
+        parser.add_argument(
+            "--write", action="store_true", help="Write .env.example and app.json from the declarations."
+        )
 
     def handle(self, *args: Any, check: bool, write: bool, **options: Any) -> None:
         if write:
@@ -20,7 +23,7 @@ class Command(BaseCommand):
             return
         if not check:
             self.stdout.write(environment.table())
-        problems = [*environment.env.problems, *environment.env.near_misses()]
+        problems = [*env.problems, *env.near_misses()]
         for problem in problems:
             self.stderr.write(str(problem), self.style.ERROR)
         if problems and check:

@@ -1,0 +1,85 @@
+"""The probes: they answer to anyone, at once, and only a database that is away takes the site out of service."""
+
+import threading
+
+import pytest
+
+from apps.ops import health
+
+READY = "/health/ready/"
+
+
+@pytest.fixture
+def states(client):
+    def ask(**headers):
+        answer = client.get(READY, **headers)
+        return answer.status_code, answer.json()["status"], answer.json()["services"]
+
+    return ask
+
+
+def breaks(name, monkeypatch, error):
+    def probe():
+        raise error
+
+    monkeypatch.setitem(health.PROBES, name, probe)
+
+
+def test_live_touches_nothing(client):
+    # Without the `db` fixture a look at the database fails the test.
+    answer = client.get("/health/live/")
+    assert (answer.status_code, answer.json()) == (200, {"status": "live"})
+
+
+@pytest.mark.parametrize("path", ["/health/live/", READY])
+def test_probes_answer_before_the_host_check_and_the_redirect(client, settings, path, db):
+    settings.SECURE_SSL_REDIRECT = True
+    assert client.get(path, headers={"host": "10.0.0.7:8000"}).status_code == 200
+    assert client.get("/", headers={"host": "10.0.0.7:8000"}).status_code == 400
+
+
+@pytest.mark.django_db(transaction=True)
+def test_everything_up_is_ready(states):
+    assert states() == (200, "ready", {"database": "up", "cache": "up", "broker": "up"})
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("name", ["cache", "broker"])
+def test_without_cache_or_broker_the_site_is_degraded_and_stays_in_service(states, monkeypatch, name, caplog):
+    breaks(name, monkeypatch, ConnectionRefusedError("refused"))
+    code, status, services = states()
+    assert (code, status, services[name]) == (200, "degraded", "away")
+    assert f"the {name} is away" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_its_database_the_site_is_out_of_service(states, monkeypatch):
+    breaks("database", monkeypatch, ConnectionRefusedError("refused"))
+    code, status, services = states()
+    assert (code, status, services["database"]) == (503, "down", "away")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_silent_service_is_told_in_bounded_time_and_holds_one_thread(states, monkeypatch):
+    release = threading.Event()
+    calls = []
+
+    def silent():
+        calls.append(1)
+        release.wait(30)
+
+    monkeypatch.setitem(health.PROBES, "broker", silent)
+    monkeypatch.setattr(health, "PROBE_SECONDS", 0.5)
+    try:
+        for _ in range(3):
+            code, status, services = states()
+            assert (code, status, services["broker"]) == (200, "degraded", "silent")
+    finally:
+        release.set()
+    assert len(calls) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_a_broker_there_is_nothing_to_probe(states, settings):
+    settings.CELERY_TASK_ALWAYS_EAGER = True
+    assert set(states()[2]) == {"database", "cache"}

@@ -1,0 +1,23 @@
+"""The shape of the repository: what stands at its root, and how large its code may grow."""
+
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+AT_THE_ROOT = set(
+    "README.md LICENSE Makefile Procfile app.json manage.py pyproject.toml requirements.txt "
+    "config apps tests requirements docs "
+    ".ci .github .env.example .gitignore .python-version".split()
+)
+
+
+def tracked():
+    return subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def test_nothing_stands_at_the_root_that_does_not_have_to():
+    assert {name.partition("/")[0] for name in tracked()} <= AT_THE_ROOT
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) < 150

@@ -121,10 +121,10 @@ def test_one_command_and_a_person_sees_the_renditions_of_her_photo(clone, make_r
     assert re.search(r"^clock .*", run.text, re.MULTILINE)
 
     # An edit of the code restarts all three.
-    home = next((clone / "apps/pages/templates").glob("home.html"))
-    home.write_text(home.read_text().replace("{% block content %}", "{% block content %}<p>edited</p>", 1))
+    names = clone / "apps/pages/templatetags/pages.py"
+    names.write_text(names.read_text().replace('SITE_NAME = "Blueprint"', 'SITE_NAME = "Edited"', 1))
     edited = time.monotonic()
-    wait_until(lambda: "<p>edited</p>" in served(person), 20, lambda: run.text)
+    wait_until(lambda: "Edited" in served(person), 20, lambda: run.text)
     print(f"an edit was served after {time.monotonic() - edited:.1f} s")
     run.wait_for(r"(?s)restarting.*clock  +\|")
 

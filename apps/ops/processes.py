@@ -24,7 +24,7 @@ from config.env import BASE_DIR, env
 TYPES = ("web", "worker", "clock")
 COLOURS = {"web": "36", "worker": "33", "clock": "35"}
 WATCHED = (".py", ".html", ".txt")  # templates are cached, so they restart the web as well
-POLL_SECONDS = 0.4
+POLL_SECONDS = 0.2
 STOP_SECONDS = 2  # then SIGKILL: a job cut short is given back by the sweeper
 
 
@@ -84,6 +84,7 @@ def run(port: int, write: Callable[[str], object]) -> None:
     # Without what .env added: each process reads it anew, so that an edit of it counts.
     own = {name: value for name, value in os.environ.items() if name in env.own}
     environment = own | {"PATH": path, "PORT": str(port), "PYTHONUNBUFFERED": "1"}
+    environment.setdefault("WEB_CONCURRENCY", "1")  # one person; a restart is quicker
     if settings.CELERY_BROKER_URL is None:
         environment["CELERY_BROKER_URL"] = "filesystem://localhost/"  # worker and clock are real processes here, too
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -101,7 +101,6 @@ def render(file: IO[bytes]) -> tuple[dict[int, bytes], tuple[int, int]]:
     picture = to_srgb(picture, profile)
     picture.getexif()[ORIENTATION] = orientation
     picture = ImageOps.exif_transpose(picture)
-    picture.info.clear()  # whatever the file said of itself ends here
     renditions = {LARGE: as_webp(picture)}
     picture.thumbnail((SMALL, SMALL))
     renditions[SMALL] = as_webp(picture)
@@ -112,7 +111,8 @@ def render(file: IO[bytes]) -> tuple[dict[int, bytes], tuple[int, int]]:
 def shrink(image: "Image", target: int) -> "Image":
     """A copy in L, RGB, RGBA or CMYK, with the longer side below twice the `target` where it was above.
 
-    It is made in strips: converting or reducing the whole would hold a second picture in full size.
+    It is new, so nothing that the file says of itself gets into the renditions. It is made in strips: converting or
+    reducing the whole would hold a second picture in full size.
     """
     from PIL import Image
 

@@ -48,6 +48,17 @@ def swapped_profile() -> bytes:
     return bytes(profile)
 
 
+def white_profile() -> bytes:
+    """A CMYK profile after which every ink is white: what is shown in colour was not converted by it."""
+    inks, colours, grid, ramp = 4, 3, 2, bytes(range(256))
+    matrix = struct.pack(">9i", *(65_536 * (row == column) for row in range(3) for column in range(3)))
+    table = b"mft1\0\0\0\0" + bytes((inks, colours, grid, 0)) + matrix
+    table += ramp * inks + bytes((255, 128, 128)) * grid**inks + ramp * colours  # in Lab: all white
+    header = struct.pack(">I4xI4s4s4s12x4s", 144 + len(table), 0x02400000, b"prtr", b"CMYK", b"Lab ", b"acsp")
+    header = header.ljust(68, b"\0") + struct.pack(">3i", 63_190, 65_536, 54_061)  # D50
+    return header.ljust(128, b"\0") + struct.pack(">I4sII", 1, b"A2B0", 144, len(table)) + table
+
+
 def corners(image: Image.Image) -> list[str]:
     """The names of the colours in the quarters: top left, top right, bottom left, bottom right."""
     names = {RED: "red", GREEN: "green", BLUE: "blue", WHITE: "white"}

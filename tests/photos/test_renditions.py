@@ -14,7 +14,17 @@ from apps.jobs.services import perform
 from apps.photos import images, services
 from apps.photos.models import Photo
 from config.media import SignedFileSystemStorage
-from tests.photos.pictures import FORMATS, XMP, corners, encoded, exif, picture, quarters, swapped_profile
+from tests.photos.pictures import (
+    FORMATS,
+    XMP,
+    corners,
+    encoded,
+    exif,
+    picture,
+    quarters,
+    swapped_profile,
+    white_profile,
+)
 
 UPRIGHT = ["red", "green", "white", "blue"]
 
@@ -129,13 +139,18 @@ def test_a_broken_profile_counts_as_none(ready):
     check(ready(picture("PNG", icc_profile=lab)), (64, 48))
 
 
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
-def test_a_broken_exif_block_turns_nothing(ready):
-    check(ready(picture(exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 40)), (64, 48))
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_a_broken_exif_block_turns_nothing(ready, format):
+    check(ready(picture(format, exif=b"Exif\0\0no TIFF at all")), (64, 48))
 
 
 def test_a_cmyk_jpeg_becomes_rgb(ready):
     check(ready(encoded(quarters().convert("CMYK"))), (64, 48))
+
+
+def test_the_inks_of_a_cmyk_jpeg_are_converted_from_its_profile(ready):
+    content = encoded(quarters().convert("CMYK"), icc_profile=white_profile())
+    check(ready(content), (64, 48), ["white", "white", "white", "white"])
 
 
 def test_a_palette_keeps_its_transparency(ready):
@@ -151,13 +166,15 @@ def test_a_colour_that_means_transparent_is_transparent(ready):
     assert (made.getpixel((2, 2))[3], made.getpixel((60, 44))[3]) == (0, 255)
 
 
-@pytest.mark.parametrize("transparency", [{}, {"transparency": 7}])
+@pytest.mark.parametrize("transparency", [{}, {"transparency": 127}])
 def test_sixteen_bits_of_grey_are_scaled_and_not_clipped(ready, transparency):
     image = Image.new("I;16", (30, 10))
     for x in range(30):
         for y in range(10):
             image.putpixel((x, y), x // 10 * 32_767)
-    made = opened(ready(encoded(image, "PNG", **transparency))).convert("L")
+    made = opened(ready(encoded(image, "PNG", **transparency)))
+    assert made.mode == "RGB"
+    made = made.convert("L")
     assert [round(made.getpixel((x, 5)) / 127) for x in (4, 15, 26)] == [0, 1, 2]
 
 
@@ -269,11 +286,15 @@ def test_a_lost_rendition_is_made_again(ready, stored):
 
 def test_two_workers_at_the_same_photo_leave_no_extra_objects(ready, stored, monkeypatch):
     photo = ready()
-    before = stored()
-    monkeypatch.setattr(
-        SignedFileSystemStorage, "exists", lambda storage, key: False
-    )  # the other worker was not done yet
+    before, exists, asked = stored(), SignedFileSystemStorage.exists, []
+
+    def late(storage, key):  # when we look it is not there yet, when we write it is
+        asked.append(key)
+        return asked.count(key) > 1 and exists(storage, key)
+
+    monkeypatch.setattr(SignedFileSystemStorage, "exists", late)
     services.make_renditions(str(photo.pk))
+    assert {photo.small.key, photo.large.key} <= {*asked}
     assert stored() == before
 
 

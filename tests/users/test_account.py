@@ -215,3 +215,17 @@ def test_a_claimed_address_of_someone_who_came_in_is_never_taken_away(client, us
     client.force_login(user)
     client.post("/accounts/email/", {"action_add": "", "email": "x@example.com"})
     assert User.objects.filter(pk=other.pk).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_sign_up_succeeds_while_the_broker_is_away(client, monkeypatch):
+    from apps.jobs import services
+    from config.celery import app
+
+    def away(*args, **kwargs):
+        raise ConnectionRefusedError("no broker")
+
+    monkeypatch.setattr(services, "_broker_silent_until", 0.0)
+    monkeypatch.setattr(app, "send_task", away)
+    assert sign_up(client).status_code == 302
+    assert len(mails()) == 1

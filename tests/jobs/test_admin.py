@@ -1,0 +1,47 @@
+"""Staff see the jobs, never a secret of theirs, and let failed ones start anew."""
+
+import pytest
+
+from apps.jobs import services
+from apps.jobs.models import Job
+from tests.jobs import sample
+
+pytestmark = pytest.mark.django_db
+
+CHANGELIST = "/admin/jobs/job/"
+
+
+def test_staff_see_each_job_with_its_reason(admin_client):
+    job = services.enqueue(sample.broken)
+    services.perform(job.pk)
+    assert "KeyError: &#x27;a bug&#x27;" in admin_client.get(CHANGELIST).content.decode()
+    page = admin_client.get(f"{CHANGELIST}{job.pk}/change/").content.decode()
+    assert "tests.jobs.sample.broken" in page
+    assert "<input" not in page.partition("<form")[0]
+
+
+def test_arguments_are_shown_unless_they_are_a_secret(admin_client):
+    for function, shown in ((sample.note, True), (sample.whisper, False)):
+        job = services.enqueue(function, "hunter2")
+        page = admin_client.get(f"{CHANGELIST}{job.pk}/change/").content.decode()
+        assert ("hunter2" in page) is shown
+
+
+def test_staff_start_a_failed_job_anew(admin_client, monkeypatch, django_capture_on_commit_callbacks):
+    sent = []
+    monkeypatch.setattr(services, "publish", sent.append)
+    job = services.enqueue(sample.broken)
+    services.perform(job.pk)
+    with django_capture_on_commit_callbacks(execute=True):
+        answer = admin_client.post(CHANGELIST, {"action": "retry", "_selected_action": [job.pk]}, follow=True)
+    assert "1 failed job starts anew." in answer.content.decode()
+    job.refresh_from_db()
+    assert job.state == Job.State.WAITING
+    assert sent[-1] == job.pk
+
+
+def test_nobody_edits_or_adds_a_job(admin_client):
+    job = services.enqueue(sample.note, 1)
+    assert admin_client.get(f"{CHANGELIST}add/").status_code == 403
+    assert admin_client.post(f"{CHANGELIST}{job.pk}/change/", {"state": "done"}).status_code == 403
+    assert admin_client.get("/admin/jobs/clockentry/").status_code == 200

@@ -1,0 +1,29 @@
+"""What the clock has done for the platform's sake."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.sessions.models import Session
+from django.core.cache import cache
+from django.utils import timezone
+
+from apps.jobs import services
+from apps.jobs.models import Job
+from apps.ops.tasks import clear_expired_sessions
+
+pytestmark = pytest.mark.django_db
+
+
+def test_expired_sessions_are_cleared_and_others_stay():
+    now = timezone.now()
+    for key, days in (("old", -1), ("new", 1)):
+        Session.objects.create(session_key=key, session_data="", expire_date=now + timedelta(days=days))
+    job = services.enqueue(clear_expired_sessions)
+    services.perform(job.pk)
+    assert list(Session.objects.values_list("session_key", flat=True)) == ["new"]
+    assert Job.objects.get().state == Job.State.DONE
+
+
+def test_the_cache_table_comes_with_migrate():
+    cache.set("key", "value")
+    assert cache.get("key") == "value"

@@ -6,8 +6,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.conf import settings
-from django.core.exceptions import SuspiciousFileOperation
+from django.core.exceptions import RequestDataTooBig, SuspiciousFileOperation
 from django.core.files.storage import FileSystemStorage, default_storage
+from django.core.files.uploadhandler import FileUploadHandler
 from django.core.signing import Signer
 from django.http import FileResponse, Http404, HttpRequest
 from django.urls import reverse
@@ -37,11 +38,30 @@ class SignedFileSystemStorage(FileSystemStorage):
         return name
 
 
+class BoundedUploadHandler(FileUploadHandler):
+    """Refuses a request that is larger than all the files that one may upload, before it is received."""
+
+    def handle_raw_input(
+        self, input_data: Any, META: Any, content_length: int, boundary: Any, encoding: str | None = None
+    ) -> None:
+        allowed = settings.UPLOAD_MAX_BYTES * settings.UPLOAD_MAX_FILES + settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        if content_length > allowed:
+            raise RequestDataTooBig(
+                f"{content_length} bytes are above {allowed}, of UPLOAD_MAX_BYTES and UPLOAD_MAX_FILES"
+            )
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> bytes:
+        return raw_data  # for the next handler
+
+    def file_complete(self, file_size: int) -> None:
+        return None
+
+
 def sign(name: str, expires: str, disposition: str) -> str:
     return SIGNER.signature("\n".join((name, expires, disposition)))
 
 
-@csp_override({"default-src": [CSP.NONE], "sandbox": []})
+@csp_override({"default-src": [CSP.NONE], "sandbox": True})  # type: ignore[dict-item]  # a directive without a value
 def serve_media(request: HttpRequest, name: str) -> FileResponse:
     """The file of a signed link. What people upload is never run by the browser: nosniff and a sandbox."""
     expires, disposition = request.GET.get("expires", ""), request.GET.get("disposition", "")

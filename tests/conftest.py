@@ -1,18 +1,27 @@
 """What all tests share: static files as the build leaves them, and media in a temporary folder."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from django.conf import settings
-from django.core.management import call_command
 
 
 @pytest.fixture(scope="session", autouse=True)
-def build(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Collect the static files once, into a folder of this run: pages name them by their hash, as in a deploy."""
-    settings.STATIC_ROOT = os.environ["STATIC_ROOT"] = str(tmp_path_factory.mktemp("static"))
-    call_command("collectstatic", interactive=False, verbosity=0)
+def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The build of a deploy, once for all tests: static files, collected with no config at all."""
+    folder = tmp_path_factory.mktemp("static")
+    environment = {"STATIC_ROOT": str(folder), "READ_DOT_ENV": "false"}
+    subprocess.run(
+        [sys.executable, "manage.py", "collectstatic", "--noinput", "--verbosity", "0"],
+        cwd=settings.BASE_DIR,
+        env=environment,
+        check=True,
+    )
+    settings.STATIC_ROOT = os.environ["STATIC_ROOT"] = str(folder)
+    return folder
 
 
 @pytest.fixture(autouse=True)

@@ -43,6 +43,11 @@ MEDIA_LINK_SECONDS = env.int(
     "MEDIA_LINK_SECONDS", default=3600, minimum=1, help="Seconds for which a link to an upload is valid."
 )
 
+FILE_UPLOAD_HANDLERS = [
+    "config.media.BoundedUploadHandler",
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "django.core.files.uploadhandler.TemporaryFileUploadHandler",
+]
 UPLOAD_MAX_BYTES = env.int("UPLOAD_MAX_BYTES", default=20_000_000, minimum=1, help="The largest file one may upload.")
 UPLOAD_MAX_FILES = env.int("UPLOAD_MAX_FILES", default=20, minimum=1, help="The most files one may upload at once.")
 IMAGE_MAX_PIXELS = env.int(

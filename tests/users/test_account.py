@@ -229,3 +229,9 @@ def test_a_sign_up_succeeds_while_the_broker_is_away(client, monkeypatch):
     monkeypatch.setattr(app, "send_task", away)
     assert sign_up(client).status_code == 302
     assert len(mails()) == 1
+
+
+def test_a_part_of_a_page_asked_for_after_the_session_ended_reloads_the_page(client):
+    login = client.get("/accounts/login/", headers={"hx-request": "true"})
+    assert login["HX-Refresh"] == "true"
+    assert "HX-Refresh" not in client.get("/accounts/login/").headers

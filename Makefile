@@ -3,6 +3,12 @@
 PORT ?= 8000
 ARGS ?=
 PYTHON := .venv/bin/python
+# The programs of a virtual environment name its folder: in a folder that was moved or copied it is made anew.
+ifneq ($(wildcard .venv/.installed),)
+ifneq ($(shell cat .venv/.installed),$(CURDIR))
+$(shell rm -rf .venv)
+endif
+endif
 # A deploy's config, for the checks that look at one: nothing of it is contacted.
 DEPLOY := READ_DOT_ENV=false DATABASE_URL=sqlite:///var/lint.sqlite3 CELERY_BROKER_URL=amqp://localhost \
 	EMAIL_URL=smtp://localhost MEDIA_STORAGE_URL=file:// ALLOWED_HOSTS=localhost
@@ -39,13 +45,13 @@ lock: .venv/.installed  ## the requirements, compiled anew for every supported P
 	@found=; looked=; \
 	for python in python3 python3.14 python3.13 python3.12; do \
 		version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null); \
-		looked="$$looked $$python ($${version:-not found}),"; \
+		looked="$$looked $$python ($${version:-does not run}),"; \
 		if $$python -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then found=$$python; break; fi; \
 	done; \
 	rm -rf .venv; \
 	if [ -z "$$found" ] && command -v uv >/dev/null; then found=3.13; fi; \
 	if [ -z "$$found" ]; then \
-		echo "Python 3.12 or newer is needed. Looked for:$$looked uv (not found)." >&2; \
+		echo "Python 3.12 or newer is needed. Looked for:$$looked uv (not there)." >&2; \
 		echo "Install Python 3.13 (python.org/downloads, or your system's package) or uv (docs.astral.sh/uv), then try again." >&2; \
 		exit 1; \
 	fi; \
@@ -56,7 +62,7 @@ lock: .venv/.installed  ## the requirements, compiled anew for every supported P
 .venv/.installed: requirements.txt requirements/dev.txt | .venv/bin/python
 	@if command -v uv >/dev/null; then uv pip sync -q --python $(PYTHON) --require-hashes requirements/dev.txt; \
 	else $(PYTHON) -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt; fi
-	@touch $@
+	@echo '$(CURDIR)' > $@
 
 .env: | .venv/.installed
 	@$(PYTHON) -c "import pathlib, secrets; text = pathlib.Path('.env.example').read_text(); \

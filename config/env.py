@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,10 +35,11 @@ class Variable:
     debug: Any  # the default while DEBUG is on
     example: str
     secret: bool
-    platform: bool  # set by a platform, never by a person
+    platform: bool  # set by a platform or before .env is read, never in .env
     raw: str | None  # as found; None when unset
     source: str  # environment, .env, file or default
     in_force: Any  # the default that holds now
+    valid: bool
 
     @property
     def shown(self) -> str:
@@ -46,6 +48,8 @@ class Variable:
             return as_text(self.in_force)
         if not self.secret:
             return self.raw
+        if not self.valid:
+            return "***"
         url = re.match(r"([a-zA-Z0-9+.-]+://)(.*@)?([^?#]*)", self.raw)
         return f"{url[1]}{'***@' if url[2] else ''}{url[3]}" if url else "***"
 
@@ -65,8 +69,8 @@ class Env:
     """Reads, converts strictly and remembers.
 
     A declaration takes `help`, one sentence; `default`, without which the variable is required; `debug`, the
-    default while DEBUG is on; `example`, a right value; `secret`, never shown; `required_for`, the process type
-    that alone needs it; `platform`, set by a platform and not by a person.
+    default while DEBUG is on; `example`, a right value; `secret`, never shown; `blank`, a blank value
+    means none; `required_for`, the process type that alone needs it; `platform`, not a line of .env.
     """
 
     def __init__(self) -> None:
@@ -87,7 +91,8 @@ class Env:
         for number, line in enumerate(lines, 1):
             if not DOT_ENV_LINE.match(line):
                 self.problems.append(Problem(".env", f"line {number} is not NAME=value", "", ""))
-        FileAwareEnv.read_env(dot_env)
+        # django-environ would print a line that it does not understand, whatever secret is in it.
+        FileAwareEnv.read_env(StringIO("\n".join(line for line in lines if DOT_ENV_LINE.match(line))))
 
     def _find(self, name: str) -> tuple[str | None, str]:
         """The raw value and where it came from; raises ValueError when a NAME_FILE cannot be read."""
@@ -112,6 +117,7 @@ class Env:
         debug: Any = SAME,
         example: str = "",
         secret: bool = False,
+        blank: bool = False,
         required_for: str = "",
         platform: bool = False,
     ) -> Any:
@@ -126,13 +132,21 @@ class Env:
             raw, source = self._find(name)
             if raw is None and in_force is REQUIRED:
                 raise ValueError("is not set")
-            if raw is not None and not raw.strip() and in_force not in ("", []):
+            if raw is None:
+                value = in_force
+            elif raw.strip():
+                value = convert(raw)
+            elif blank or in_force in ("", []):
+                value = stand_in
+            else:
                 raise ValueError("is blank: give it a value or remove it")
-            value = convert(raw) if raw and raw.strip() else in_force
+            valid = True
         except ValueError as error:
-            value = stand_in
+            value, valid = stand_in, False
             self.problems.append(Problem(name, str(error), example, required_for))
-        self.variables[name] = Variable(name, help, default, debug, example, secret, platform, raw, source, in_force)
+        self.variables[name] = Variable(
+            name, help, default, debug, example, secret, platform, raw, source, in_force, valid
+        )
         return value
 
     def problems_for(self, process_type: str) -> list[Problem]:
@@ -180,20 +194,29 @@ class Env:
         value = self._declare(name, default, convert, None, **{"secret": True} | declared)
         return parse(value) if isinstance(value, str) else value
 
-    def list(self, name: str, default: Any = REQUIRED, **declared: Any) -> list[str]:
-        """Values separated by commas; spaces around them do not count."""
+    def list(
+        self, name: str, default: Any = REQUIRED, *, check: Callable[[str], object] = len, **declared: Any
+    ) -> list[str]:
+        """Values separated by commas; spaces around them do not count. `check` raises ValueError for a wrong one."""
 
         def convert(text: str) -> Any:
-            return [item.strip() for item in text.split(",") if item.strip()]
+            items = [item.strip() for item in text.split(",") if item.strip()]
+            for item in items:
+                check(item)
+            return items
 
         return self._declare(name, default, convert, [], **declared)
 
-    def int(self, name: str, default: Any = REQUIRED, *, minimum: int = 0, **declared: Any) -> int:
+    def int(
+        self, name: str, default: Any = REQUIRED, *, minimum: int = 0, maximum: int = 10**15, **declared: Any
+    ) -> int:
         def convert(text: str) -> Any:
             if not re.fullmatch(r"\s*-?[0-9]{1,18}\s*", text):
                 raise ValueError(f"is {text!r}, which is not a whole number")
             if int(text) < minimum:
                 raise ValueError(f"is {text}, which is below {minimum}")
+            if int(text) > maximum:
+                raise ValueError(f"is {text}, which is above {maximum}")
             return int(text)
 
         return self._declare(name, default, convert, minimum, **declared)

@@ -14,7 +14,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 from config import settings  # noqa: F401  # declares every variable, so that all problems are told at once
 from config.env import env
 
-port = env.int("PORT", default=8000, help="The port that the web process binds.")
+port = env.int("PORT", default=8000, maximum=65535, platform=True, help="The port that the web process binds.")
 workers = env.int("WEB_CONCURRENCY", default=2, minimum=1, help="Web worker processes.")
 threads = env.int("WEB_THREADS", default=4, minimum=1, help="Threads of each web worker process.")
 timeout = env.int("WEB_TIMEOUT", default=30, minimum=1, help="Seconds after which a silent web worker is replaced.")

@@ -1,9 +1,12 @@
 """The site's addresses. The health probes are answered before them, by apps.ops.health."""
 
+from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
 
 from config.media import serve_media
+
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]  # its limits hold here, too
 
 urlpatterns = [
     path("", include("apps.pages.urls")),

@@ -22,6 +22,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
+NO_PROXY = urllib.request.ProxyHandler({})  # the machine's proxy is not for loopback
+DIRECT = urllib.request.build_opener(NO_PROXY)
 
 
 def free_port():
@@ -146,7 +148,7 @@ class Deploy:
 def status(url):
     """The status of an answer, None without one."""
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with DIRECT.open(url, timeout=5) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code
@@ -160,7 +162,8 @@ class Person:
     def __init__(self, address):
         self.address = address
         self.cookies = http.cookiejar.CookieJar()
-        self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.cookies))
+        cookies = urllib.request.HTTPCookieProcessor(self.cookies)
+        self.opener = urllib.request.build_opener(NO_PROXY, cookies)
         self.url = self.page = ""
 
     def open(self, request):

@@ -21,7 +21,15 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 def bare_environment(home):
     """The environment of someone who just logged in: none of the project's variables, no virtual environment."""
     theirs = {name: value for name, value in os.environ.items() if name not in env.variables}
-    for name in ("VIRTUAL_ENV", "DJANGO_SETTINGS_MODULE", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "REQUIRE_SERVICES"):
+    for name in (
+        "VIRTUAL_ENV",
+        "DJANGO_SETTINGS_MODULE",
+        "MAKEFLAGS",
+        "MAKELEVEL",
+        "MFLAGS",
+        "REQUIRE_SERVICES",
+        "PYTHONUNBUFFERED",
+    ):
         theirs.pop(name, None)
     path = [folder for folder in theirs["PATH"].split(os.pathsep) if Path(folder) != BIN]
     return theirs | {"HOME": str(home), "PATH": os.pathsep.join(path)}
@@ -189,8 +197,8 @@ def test_without_a_python_the_command_says_what_to_install(tmp_path):
     assert result.returncode != 0
     lines = [line for line in result.stderr.splitlines() if not line.startswith("make")]
     assert lines == [
-        "Python 3.12 or newer is needed. Looked for: python3 (not found), python3.14 (not found), "
-        "python3.13 (not found), python3.12 (not found), uv (not found).",
+        "Python 3.12 or newer is needed. Looked for: python3 (does not run), python3.14 (does not run), "
+        "python3.13 (does not run), python3.12 (does not run), uv (not there).",
         "Install Python 3.13 (python.org/downloads, or your system's package) or uv (docs.astral.sh/uv), "
         "then try again.",
     ]

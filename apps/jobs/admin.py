@@ -15,6 +15,9 @@ class ReadOnlyAdmin(admin.ModelAdmin):
     def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return False
 
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
 
 @admin.register(Job)
 class JobAdmin(ReadOnlyAdmin):
@@ -34,7 +37,10 @@ class JobAdmin(ReadOnlyAdmin):
             return "***"
         return "***" if options.secret else str(job.arguments)
 
-    @admin.action(description=_("Try the selected failed jobs again"), permissions=("delete",))
+    def has_retry_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("jobs.change_job")
+
+    @admin.action(description=_("Try the selected failed jobs again"), permissions=("retry",))
     def retry(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
         count = services.retry(queryset)
         text = ngettext("%d failed job starts anew.", "%d failed jobs start anew.", count) % count

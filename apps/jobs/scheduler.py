@@ -58,7 +58,8 @@ class DatabaseScheduler(Scheduler):
         super().populate_heap(*args, **kwargs)
 
     def is_due(self, entry: ScheduleEntry) -> Any:
-        entry.last_run_at = ClockEntry.objects.get(name=entry.name).last_run_at  # another clock may have fired it
+        known, _ = ClockEntry.objects.get_or_create(name=entry.name, defaults={"last_run_at": timezone.now()})
+        entry.last_run_at = known.last_run_at  # another clock may have fired it
         return entry.is_due()
 
     def apply_entry(self, entry: ScheduleEntry, producer: Any = None) -> None:

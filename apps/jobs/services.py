@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 BACKOFF_START, BACKOFF_LIMIT = 10, 3600  # seconds before the second attempt; the longest pause
 CLOCK_SKEW = timedelta(seconds=5)  # how far the clocks of two machines may be apart
+SWEEP_LIMIT = timedelta(hours=1)  # the longest pause between two publications of an unclaimed job
 BROKER_PAUSE = 5  # seconds without an attempt to publish after one that failed
 
 
@@ -232,7 +233,7 @@ def sweep(limit: int = 500) -> int:
             break
         published += 1
         Job.objects.filter(pk=waiting.pk, state=Job.State.WAITING, sweep_at=waiting.sweep_at).update(
-            sweep_at=now + max(lease(), now - waiting.due)
+            sweep_at=now + min(max(lease(), now - waiting.due), SWEEP_LIMIT)
         )
     return published
 

@@ -90,12 +90,17 @@ def run(port: int, write: Callable[[str], object]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
 
-    def start() -> list[Process]:
-        return [Process(name, command, environment, write) for name, command in commands.items()]
+    def start() -> None:
+        processes.clear()
+        for name, command in commands.items():
+            processes.append(Process(name, command, environment, write))
 
-    processes, leaving, seen = start(), [], modified()
+    processes: list[Process] = []
+    leaving: list[Process] = []
+    seen = modified()
     threading.Thread(target=announce, args=(port, write), daemon=True).start()
     try:
+        start()
         while True:
             time.sleep(POLL_SECONDS)
             for process in processes:
@@ -109,7 +114,7 @@ def run(port: int, write: Callable[[str], object]) -> None:
                 leaving += [process for process in processes if process.name == "worker"]
                 for worker in leaving:
                     worker.terminate()
-                processes = start()
+                start()
     except KeyboardInterrupt:
         write("Stopping.")
     finally:
@@ -143,19 +148,20 @@ def modified() -> dict[str, float]:
 
 
 def check_port(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", port))
-        except OSError as error:
-            raise CommandError(f"Port {port} is taken. Choose another: make run PORT={port + 1}") from error
+    both = socket.has_dualstack_ipv6()  # as config/gunicorn.py binds it
+    family = socket.AF_INET6 if both else socket.AF_INET
+    try:
+        socket.create_server(("", port), family=family, dualstack_ipv6=both).close()
+    except OSError as error:
+        raise CommandError(f"Port {port} is taken. Choose another: make run PORT={port + 1}") from error
 
 
 def announce(port: int, write: Callable[[str], object]) -> None:
     """Say where to look as soon as the site answers."""
     address = f"http://localhost:{port}"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through the machine's proxy
     for _ in range(300):
-        with suppress(OSError), urllib.request.urlopen(f"{address}/health/ready/", timeout=5):  # noqa: S310
+        with suppress(OSError), opener.open(f"{address}/health/ready/", timeout=5):
             write(f"\nReady: {address}  (mails are printed here; Ctrl-C stops)")
             write("The first admin: .venv/bin/python manage.py createsuperuser\n")
             return

@@ -91,7 +91,15 @@ def render(file: IO[bytes]) -> tuple[dict[int, bytes], tuple[int, int]]:
         image.draft(None, (max(1, int(size[0] * scale)), max(1, int(size[1] * scale))))  # a JPEG is decoded smaller
         image.load()
         picture = shrink(image, 2 * LARGE)
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError) as error:
+    except (
+        OSError,
+        RuntimeError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        IndexError,
+        Image.DecompressionBombError,
+    ) as error:
         raise NotAnImageError from error
     orientation, profile = 1, image.info.get("icc_profile")
     with suppress(Exception):  # a broken EXIF block turns nothing

@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser, BaseUserManager
-from django.db import models
+from django.db import models, transaction
 from django.utils.translation import gettext_lazy as _
 
 
@@ -32,8 +32,9 @@ class UserManager(BaseUserManager["User"]):
         """A user with all rights, whose address counts as confirmed."""
         from allauth.account.models import EmailAddress  # its tables refer to this model
 
-        user = self.create_user(email, password, **{"is_staff": True, "is_superuser": True} | fields)
-        EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
+        with transaction.atomic(using=self._db):
+            user = self.create_user(email, password, **{"is_staff": True, "is_superuser": True} | fields)
+            EmailAddress.objects.using(self._db).create(user=user, email=user.email, verified=True, primary=True)
         return user
 
 

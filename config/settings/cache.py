@@ -7,7 +7,7 @@ from config.env import env
 CACHES = {
     "default": env.url(
         "CACHE_URL",
-        default="dbcache://cache",
+        default="dbcache://cache?max_entries=100000",
         schemes=("redis", "rediss", "dbcache", "locmemcache"),
         parse=Env.cache_url_config,
         example="redis://localhost:6379/1",

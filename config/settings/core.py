@@ -2,6 +2,8 @@
 
 from zoneinfo import ZoneInfo
 
+from django.conf.global_settings import LANGUAGES
+
 from config.env import BASE_DIR, env  # noqa: F401  # BASE_DIR is a setting
 
 DEBUG = env.debug = env.bool(
@@ -75,7 +77,12 @@ def check_time_zone(name: str) -> None:
         raise ValueError(f"is {name!r}, which is no time zone") from error
 
 
-LANGUAGE_CODE = env.str("LANGUAGE_CODE", default="en", help="The language of the pages.")
+def check_language(code: str) -> None:
+    if code.lower() not in dict(LANGUAGES):
+        raise ValueError(f"is {code!r}, which is no language of Django's, such as en, de or pt-br")
+
+
+LANGUAGE_CODE = env.str("LANGUAGE_CODE", default="en", check=check_language, help="The language of the pages.")
 TIME_ZONE = env.str(
     "TIME_ZONE", default="UTC", check=check_time_zone, help="The time zone of the pages; the database keeps UTC."
 )

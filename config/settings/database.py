@@ -1,7 +1,9 @@
 """The database, by DATABASE_URL alone."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import dj_database_url
 
@@ -18,8 +20,10 @@ def parse(url: str) -> Any:
         database: Any = dj_database_url.parse(url, conn_max_age=CONN_MAX_AGE, conn_health_checks=True)
     except dj_database_url.ParseError as error:
         raise ValueError("cannot be parsed") from error
-    if not database["NAME"]:
-        raise ValueError("names no database; it is the part after the host")
+    if not urlsplit(url).path.strip("/"):
+        raise ValueError("names no database; it is the part after the host, as in sqlite:///var/db.sqlite3")
+    if "pool" in database.get("OPTIONS", {}):
+        raise ValueError("asks for a connection pool, which this project does not install")
     if database["ENGINE"] == "django.db.backends.sqlite3":
         database["NAME"] = sqlite_path(database["NAME"])
         database["OPTIONS"] = {
@@ -36,8 +40,9 @@ def sqlite_path(name: str) -> str:
     if name == ":memory:":
         return name
     path = BASE_DIR / name
-    if not Path(name).is_absolute():
-        path.parent.mkdir(parents=True, exist_ok=True)  # var/ on a fresh clone
+    with suppress(OSError):
+        if not Path(name).is_absolute():
+            path.parent.mkdir(parents=True, exist_ok=True)  # var/ on a fresh clone
     if not path.parent.is_dir():
         raise ValueError(f"names a file in {path.parent}, which is not a directory")
     return str(path)

@@ -4,6 +4,17 @@ from django.utils.csp import CSP
 
 from config.env import REQUIRED, env
 
+
+def check_host(name: str) -> None:
+    if "/" in name:
+        raise ValueError(f"has {name!r} in it; a host name has no scheme and no path")
+
+
+def check_origin(origin: str) -> None:
+    if "://" not in origin:
+        raise ValueError(f"has {origin!r} in it; an origin starts with https://")
+
+
 # The host names that platforms announce count as given.
 announced = [
     pattern.replace("*", host)
@@ -20,12 +31,14 @@ ALLOWED_HOSTS = announced + env.list(
     default=[] if announced else REQUIRED,
     debug=["localhost", "127.0.0.1", "[::1]"],
     required_for="web",
+    check=check_host,
     example="www.example.com",
     help="Host names that the site answers to, beside those that the platform announces.",
 )
 CSRF_TRUSTED_ORIGINS = env.list(
     "CSRF_TRUSTED_ORIGINS",
     default=[],
+    check=check_origin,
     example="https://www.example.com",
     help="Origins that may post forms; only for a proxy that hides the host or the scheme.",
 )
@@ -34,6 +47,7 @@ _header = env.str(
     "SECURE_PROXY_SSL_HEADER",
     default="X-Forwarded-Proto",
     debug="",
+    blank=True,
     help="The header in which the proxy says https, which it must set or strip itself. Blank: no proxy.",
 )
 SECURE_PROXY_SSL_HEADER = (f"HTTP_{_header.upper().replace('-', '_')}", "https") if _header else None

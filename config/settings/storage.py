@@ -31,7 +31,6 @@ STORAGES = {
         debug="file://",
         schemes=("file",),
         parse=parse,
-        secret=False,
         example="file:///srv/media",
         help="Where uploads are kept: a directory that every process shares (file:// is var/media).",
     )
@@ -48,6 +47,7 @@ FILE_UPLOAD_HANDLERS = [
     "django.core.files.uploadhandler.MemoryFileUploadHandler",
     "django.core.files.uploadhandler.TemporaryFileUploadHandler",
 ]
+DATA_UPLOAD_MAX_NUMBER_FILES = 10_000  # so that the form can say how many are allowed
 UPLOAD_MAX_BYTES = env.int("UPLOAD_MAX_BYTES", default=20_000_000, minimum=1, help="The largest file one may upload.")
 UPLOAD_MAX_FILES = env.int("UPLOAD_MAX_FILES", default=20, minimum=1, help="The most files one may upload at once.")
 IMAGE_MAX_PIXELS = env.int(

@@ -78,6 +78,37 @@ def test_several_mistakes_are_told_together_and_no_secret_with_them(command):
     assert "SECRT_KEY: did you mean SECRET_KEY?" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LANGUAGE_CODE", "xx"),
+        ("DATABASE_URL", "sqlite://"),
+        ("DATABASE_URL", "sqlite:///manage.py/db.sqlite3"),
+        ("DATABASE_URL", "postgres://host"),
+        ("DATABASE_URL", "postgres://host/db?pool=true"),
+        ("CSRF_TRUSTED_ORIGINS", "www.example.com"),
+        ("ALLOWED_HOSTS", "https://www.example.com"),
+        ("EMAIL_URL", "smtp://:25"),
+        ("MEDIA_STORAGE_URL", "file://srv/media"),
+    ],
+)
+def test_what_would_fail_later_is_told_at_once(name, value):
+    result = run(WSGI, **{**GOOD, name: value})
+    assert result.returncode == 1
+    assert named(result) == {name}
+    assert "Traceback" not in result.stderr
+
+
+def test_a_deploy_without_a_proxy_trusts_no_header_of_a_client():
+    show = (
+        "python",
+        "-c",
+        "from config import env, settings; env.env.exit_on_problems('web'); print(settings.SECURE_PROXY_SSL_HEADER)",
+    )
+    assert run(show, **GOOD).stdout.strip() == "('HTTP_X_FORWARDED_PROTO', 'https')"
+    assert run(show, **GOOD, SECURE_PROXY_SSL_HEADER="").stdout.strip() == "None"
+
+
 @pytest.mark.parametrize("command", [WSGI, ("python", "-c", "import config.asgi")], ids=["wsgi", "asgi"])
 def test_a_right_config_passes(command, tmp_path):
     result = run(command, **GOOD, STATIC_ROOT=str(tmp_path))

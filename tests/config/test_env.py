@@ -67,9 +67,12 @@ def test_a_number_is_never_guessed(read, text):
 
 
 def test_a_number_below_its_minimum_is_a_problem(read):
-    env = read(X="0", Y="-1")
+    env = read(X="0", Y="-1", Z="99999")
     assert env.int("X", minimum=1, help="") == 1
     env.int("Y", help="")
+    env.int("Z", maximum=65535, help="")
+    assert texts(env).pop() == "Z is 99999, which is above 65535"
+    env.problems.pop()
     assert [problem.variable for problem in env.problems] == ["X", "Y"]
 
 
@@ -98,6 +101,13 @@ def test_blank_is_a_problem_unless_it_is_the_default(read):
     env.str("D", help="")
     assert [problem.variable for problem in env.problems] == ["C", "D"]
     assert "is blank" in texts(env)[0]
+
+
+def test_blank_means_none_where_the_declaration_says_so(read):
+    env = read(A="")
+    assert env.str("A", default="X-Forwarded-Proto", blank=True, help="") == ""
+    assert env.str("B", default="X-Forwarded-Proto", blank=True, help="") == "X-Forwarded-Proto"
+    assert not env.problems
 
 
 def test_a_value_that_starts_with_a_dollar_is_itself(read):
@@ -173,10 +183,20 @@ def test_a_url_is_parsed_and_a_default_as_well(read):
 
 
 def test_a_url_is_never_shown_with_its_credentials(read):
-    env = read(X="postgres://user:hunter2@host:5432/db?password=hunter2", Y="hunter2", Z="redis://host/0")
+    env = read(
+        X="postgres://user:hunter2@host:5432/db?password=hunter2",
+        Y="hunter2",
+        Z="redis://host/0",
+        V="postgres://user:hunter2",
+        W="s3://key:hunter2@bucket",
+    )
     env.url("X", schemes=SCHEMES, parse=dj_database_url.parse, help="")
     env.str("Y", secret=True, help="")
     env.url("Z", schemes=SCHEMES, parse=str, help="")
+    for name in ("V", "W"):  # no password is seen where a URL is wrong
+        env.url(name, schemes=SCHEMES, parse=str, help="")
+    assert (env.variables["V"].shown, env.variables["W"].shown) == ("***", "***")
+    del env.variables["V"], env.variables["W"]
     shown = {name: variable.shown for name, variable in env.variables.items()}
     assert shown == {"X": "postgres://***@host:5432/db", "Y": "***", "Z": "redis://host/0"}
 
@@ -233,6 +253,21 @@ def test_a_line_of_dot_env_that_means_nothing_is_a_problem(read, tmp_path):
     env = read()
     env.load(dot_env)
     assert texts(env) == [".env line 2 is not NAME=value"]
+
+
+def test_a_secret_in_a_line_that_means_nothing_is_not_printed(read, tmp_path, caplog, recwarn, capsys):
+    dot_env = tmp_path / ".env"
+    dot_env.write_text("DATABASE_URL = postgres://user:hunter2@host/db\n")
+    env = read()
+    env.load(dot_env)
+    told = (
+        caplog.text
+        + "".join(texts(env))
+        + "".join(str(warning.message) for warning in recwarn)
+        + capsys.readouterr().err
+    )
+    assert "line 1 is not NAME=value" in told
+    assert "hunter2" not in told
 
 
 def test_a_dot_env_that_is_not_text_is_a_problem(read, tmp_path):

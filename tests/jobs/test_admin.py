@@ -40,8 +40,9 @@ def test_staff_start_a_failed_job_anew(admin_client, monkeypatch, django_capture
     assert sent[-1] == job.pk
 
 
-def test_nobody_edits_or_adds_a_job(admin_client):
+def test_nobody_adds_edits_or_deletes_a_job(admin_client):
     job = services.enqueue(sample.note, 1)
     assert admin_client.get(f"{CHANGELIST}add/").status_code == 403
     assert admin_client.post(f"{CHANGELIST}{job.pk}/change/", {"state": "done"}).status_code == 403
+    assert admin_client.post(f"{CHANGELIST}{job.pk}/delete/", {"post": "yes"}).status_code == 403
     assert admin_client.get("/admin/jobs/clockentry/").status_code == 200

@@ -46,12 +46,17 @@ def test_what_was_missed_while_no_clock_ran_happens_once(every_minute):
     assert Job.objects.filter(task=NOTE).count() == 1
 
 
+def test_an_entry_that_somebody_deleted_is_written_again(every_minute):
+    clock = DatabaseScheduler(app)
+    clock.populate_heap()
+    ClockEntry.objects.all().delete()
+    assert not clock.is_due(clock.schedule[NOTE]).is_due
+    assert ClockEntry.objects.get().name == NOTE
+
+
 def test_two_clocks_fire_an_entry_once(every_minute):
     ClockEntry.objects.create(name=NOTE, last_run_at=timezone.now() - timedelta(hours=5))
-    clocks = [DatabaseScheduler(app), DatabaseScheduler(app)]
-    for clock in clocks:
-        clock.populate_heap()  # both have seen the entry due
-    for clock in clocks:
+    for clock in (DatabaseScheduler(app), DatabaseScheduler(app)):
         tick_all(clock)
     assert Job.objects.filter(task=NOTE).count() == 1
 

@@ -173,6 +173,10 @@ def test_the_sweeper_publishes_what_nobody_claimed_and_waits_longer_each_time(se
     job.refresh_from_db()
     assert job.sweep_at - timezone.now() > timedelta(minutes=9)
     assert services.sweep() == 0
+    later(job, due=timezone.now() - timedelta(days=1), sweep_at=long_ago)
+    assert services.sweep() == 1
+    job.refresh_from_db()
+    assert job.sweep_at - timezone.now() <= timedelta(hours=1)  # but never longer than that
 
 
 def test_the_sweeper_gives_back_the_job_of_a_dead_worker(sent):

@@ -18,5 +18,14 @@ def test_nothing_stands_at_the_root_that_does_not_have_to():
     assert {name.partition("/")[0] for name in tracked()} <= set(AT_THE_ROOT.split())
 
 
+def test_the_code_stays_small():
+    """Lines of config/ and apps/ without blank lines, comments and migrations."""
+    paths = [ROOT / name for name in tracked() if name.startswith(("config/", "apps/")) and name.endswith(".py")]
+    lines = [
+        line.strip() for path in paths if path.parent.name != "migrations" for line in path.read_text().splitlines()
+    ]
+    assert len([line for line in lines if line and not line.startswith("#")]) <= 3200
+
+
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) < 150

@@ -27,3 +27,9 @@ def test_expired_sessions_are_cleared_and_others_stay():
 def test_the_cache_table_comes_with_migrate():
     cache.set("key", "value")
     assert cache.get("key") == "value"
+
+
+def test_the_cache_in_the_database_does_not_forget_under_many_keys():
+    for number in range(350):  # Django's own limit is 300
+        cache.set(f"key-{number}", number)
+    assert cache.get("key-0") == 0

@@ -235,3 +235,12 @@ def test_a_part_of_a_page_asked_for_after_the_session_ended_reloads_the_page(cli
     login = client.get("/accounts/login/", headers={"hx-request": "true"})
     assert login["HX-Refresh"] == "true"
     assert "HX-Refresh" not in client.get("/accounts/login/").headers
+
+
+def test_the_admin_has_no_door_of_its_own(client):
+    answer = client.get("/admin/login/?next=/admin/")
+    assert answer.status_code == 302
+    assert answer["Location"].startswith("/accounts/login/")
+    answer = client.post("/admin/login/", {"username": ADDRESS, "password": PASSWORD})
+    assert answer.status_code == 302
+    assert not is_signed_in(client)

@@ -13,4 +13,8 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=8000, help="Where the web process listens (default: 8000).")
 
     def handle(self, *args: Any, port: int, **options: Any) -> None:
-        processes.run(port, write=self.stdout.write)
+        def write(line: str) -> None:
+            self.stdout.write(line)
+            self.stdout.flush()
+
+        processes.run(port, write)

@@ -13,7 +13,7 @@ endif
 DEPLOY := READ_DOT_ENV=false DATABASE_URL=sqlite:///var/lint.sqlite3 CELERY_BROKER_URL=amqp://localhost \
 	EMAIL_URL=smtp://localhost MEDIA_STORAGE_URL=file:// ALLOWED_HOSTS=localhost
 
-.PHONY: run test setup lint lock
+.PHONY: run test setup lint bench lock
 
 run: setup  ## web, worker and clock on http://localhost:$(PORT), restarted when the code changes; Ctrl-C stops
 	@$(PYTHON) manage.py run_processes --port $(PORT)
@@ -33,6 +33,9 @@ lint: setup  ## all that the gate checks beside the tests
 	@key=$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(50))'); set -x; \
 	env $(DEPLOY) SECRET_KEY=$$key $(PYTHON) manage.py makemigrations --check --dry-run && \
 	env $(DEPLOY) SECRET_KEY=$$key $(PYTHON) manage.py check --deploy --fail-level WARNING
+
+bench: setup  ## what things cost, each beside something else in the same run
+	@$(PYTHON) -m tests.bench
 
 lock: .venv/.installed  ## the requirements, compiled anew for every supported Python
 	$(PYTHON) -m uv pip compile -q --upgrade --universal --python-version 3.12 --generate-hashes \

@@ -6,9 +6,10 @@ from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-from config import settings  # noqa: F401  # declares every variable
+from config import logs, settings  # noqa: F401  # the settings declare every variable
 from config.env import env
 
+logs.start("web")
 env.exit_on_problems("web")
 
 application = get_asgi_application()

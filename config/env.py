@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from environ import FileAwareEnv
 
@@ -152,6 +152,19 @@ class Env:
     def problems_for(self, process_type: str) -> list[Problem]:
         """The problems that stop a process of this type ("" is any command)."""
         return [problem for problem in self.problems if problem.required_for in ("", process_type)]
+
+    def secret_values(self) -> set[str]:
+        """What must never be read in a log: the values of secret variables; of a URL, its password and query."""
+        values = set()
+        for variable in self.variables.values():
+            if variable.secret and variable.raw:
+                authority, _, query = variable.raw.partition("://")[2].partition("?")
+                password = authority.rpartition("@")[0].partition(":")[2]
+                found = [password, *(part.partition("=")[2] for part in query.split("&"))]
+                if "://" not in variable.raw:
+                    found = [variable.raw, *variable.raw.split(",")]
+                values |= {form.strip() for part in found for form in (part, unquote(part))}
+        return {value for value in values if len(value) >= 6}  # a shorter one would mask innocent text
 
     def near_misses(self) -> list[str]:
         """Names in the environment that look like a misspelt variable, each as a sentence."""

@@ -9,9 +9,11 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from gunicorn.glogging import Logger
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-from config import settings  # noqa: F401  # declares every variable, so that all problems are told at once
+from config import logs, settings  # noqa: F401  # the settings declare every variable, so that all problems are told
 from config.env import env
 
 port = env.int("PORT", default=8000, maximum=65535, platform=True, help="The port that the web process binds.")
@@ -23,11 +25,25 @@ graceful_timeout = env.int(
     "WEB_GRACEFUL_TIMEOUT", default=25, minimum=1, help="Seconds a stopping web worker has to finish its requests."
 )
 
+
+class EventLogger(Logger):
+    """Its events go through the project's logging, and none of them is an access log.
+
+    The event of a request is config.logs.RequestMiddleware's, whatever a platform asks for in GUNICORN_CMD_ARGS.
+    """
+
+    def setup(self, cfg: Any) -> None:
+        logs.start("web")  # before gunicorn has said anything
+        self.cfg = cfg
+        self.error_log.propagate = True
+        self._access_log_enabled = False
+
+
+logger_class = EventLogger
 wsgi_app = "config.wsgi"
 worker_class = "gthread"
 bind = f"[::]:{port}" if socket.has_dualstack_ipv6() else f"0.0.0.0:{port}"  # IPv6 and IPv4 at once
 keepalive = 95  # longer than a router keeps an idle connection (Heroku: 90 s), so that the router closes it
-accesslog = "-"
 control_socket_disable = True  # it would write below $HOME
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  # a heartbeat file, never on a disk
 

@@ -1,35 +1,309 @@
-"""The request id, from the request's header through the log lines into the jobs."""
+"""One event stream: every event of every process is one line, on stdout, with the request's id all the way.
 
+docs/logs.md documents the fields. `start` is called by each entry point before anything else happens; from then
+on even a print, a warning or an uncaught exception is an event.
+"""
+
+import io
 import logging
+import logging.config
+import os
 import re
-import uuid
+import socket
+import sys
+import threading
+import time
+import warnings
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.conf import settings
+from django.core.signals import got_request_exception
+from django.http import HttpRequest, HttpResponseBase
+from django.utils.functional import SimpleLazyObject
+from pythonjsonlogger.json import JsonEncoder
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{8,64}")
+access = logging.getLogger("access")
+
+# The kernel writes this much into a pipe whole or not at all (Linux' PIPE_BUF): lines of processes that share a
+# pipe never mix. A longer event loses the middle of its traceback.
+LINE_BYTES = 4096
 
 
-class RequestIDMiddleware:
-    """Takes the router's X-Request-ID when it is well-formed, else makes one, and answers with it."""
+class Process:
+    """What this process is, the same in all its events. Set by `start`."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+    started = False
+    type = ""
+    fields: dict[str, str] = {}
+    fd = 1
+
+
+def start(process_type: str, *, fd: int = 1, capture: bool = True) -> None:
+    """Configure logging for this process, once: events go to the file descriptor `fd`.
+
+    With `capture`, what is printed to stdout and stderr becomes an event as well: for the long-running processes.
+    """
+    from config import settings as project
+
+    if Process.started:
+        return
+    Process.started, Process.type, Process.fd = True, process_type, fd
+    Process.fields = {
+        "process_type": project.PROCESS_TYPE or process_type,
+        "process": project.PROCESS_NAME or f"{socket.gethostname()}.{process_type}",
+        "release": project.RELEASE,
+        "commit": project.COMMIT,
+    }
+    logging.config.dictConfig(project.LOGGING)
+    # What no field needs is not looked up: the calling frame, thread, process and task of each event.
+    for name in ("_srcfile", "logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks"):
+        setattr(logging, name, None)
+    logging.captureWarnings(True)
+    warnings.formatwarning = lambda message, category, *place: f"{category.__name__}: {message} ({place[0]}:{place[1]})"
+    sys.excepthook = lambda kind, error, trace: log_uncaught((kind, error, trace))
+    threading.excepthook = lambda args: log_uncaught((args.exc_type, args.exc_value, args.exc_traceback))
+    sys.unraisablehook = lambda args: log_uncaught((args.exc_type, args.exc_value, args.exc_traceback))
+    if capture:
+        sys.stdout = sys.__stdout__ = PrintedLines("stdout", logging.INFO)  # type: ignore[misc,assignment]
+        sys.stderr = sys.__stderr__ = PrintedLines("stderr", logging.ERROR)  # type: ignore[misc,assignment]
+
+
+def log_uncaught(exc_info: Any) -> None:
+    if issubclass(exc_info[0], KeyboardInterrupt):
+        return
+    logging.getLogger("uncaught").critical("uncaught %s", exc_info[0].__name__, exc_info=exc_info)
+
+
+class PrintedLines(io.TextIOBase):
+    """A text stream whose lines are events: of print, of a library's banner, of an interpreter's last words."""
+
+    def __init__(self, name: str, level: int) -> None:
+        self.logger, self.level, self.rest = logging.getLogger(name), level, ""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        *lines, self.rest = (self.rest + text).split("\n")
+        for line in filter(str.strip, lines):
+            self.logger.log(self.level, "%s", line.rstrip())
+        return len(text)
+
+    def fileno(self) -> Any:
+        return None  # Celery would write to it past this class
+
+
+# -- From a record to a line ----------------------------------------------------------------------------------------
+
+
+class EventHandler(logging.Handler):
+    """Writes each event with one system call, unbuffered, so that a process that is killed has told everything."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record).encode("utf-8", "backslashreplace") + b"\n"
+        except Exception as error:
+            line = f"logging failed for an event of {record.name}: {type(error).__name__}\n".encode()
+        try:
+            while line:
+                line = line[os.write(Process.fd, line) :]
+        except OSError:
+            pass  # nobody reads any more
+
+
+@lru_cache(maxsize=4)
+def utc(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
+class EventFormatter(logging.Formatter):
+    """The fields of an event: the process's, the record's, and those that the record carries in `event`."""
+
+    def fields(self, record: logging.LogRecord) -> dict[str, Any]:
+        return {
+            "timestamp": f"{utc(int(record.created))}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **Process.fields,
+            "request_id": request_id.get(),
+            **getattr(record, "event", {}),
+        }
+
+    def trace(self, record: logging.LogRecord) -> str:
+        text = self.formatException(record.exc_info) if record.exc_info and record.exc_info[0] else ""
+        return f"{text}\n{record.stack_info}" if record.stack_info else text
+
+
+class JSONFormatter(EventFormatter):
+    """One JSON object a line (RFC 8259), of at most LINE_BYTES."""
+
+    encoder = JsonEncoder(ensure_ascii=True)
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = self.fields(record)
+        if trace := self.trace(record):
+            fields["traceback"] = trace
+        mask = masked if not getattr(record, "verbatim", False) else str
+        line = mask(self.encoder.encode(fields))
+        excess = len(line) - LINE_BYTES + 1
+        for name in ("traceback", "message"):
+            if excess > 0 and name in fields:
+                fields[name] = shortened(mask(fields[name]), excess)
+                line = mask(self.encoder.encode(fields))
+                excess = len(line) - LINE_BYTES + 1
+        return line
+
+
+class ConsoleFormatter(EventFormatter):
+    """For a person: time, level, message and the start of the request's id; coloured on a terminal."""
+
+    COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "1;31"}
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = self.fields(record)
+        level = f"{fields['level']:<8}"
+        if os.isatty(Process.fd):
+            level = f"\033[{self.COLOURS.get(fields['level'], '0')}m{level}\033[0m"
+        name = "" if record.name in ("access", "stdout", "stderr") else f"{record.name}: "
+        tail = f"  [{fields['request_id'][:8]}]" if fields["request_id"] else ""
+        text = f"{fields['timestamp'][11:23]} {level} {name}{fields['message']}{tail}"
+        if trace := self.trace(record):
+            text = f"{text}\n{trace}"
+        return text if getattr(record, "verbatim", False) else masked(text)
+
+
+def shortened(text: str, excess: int) -> str:
+    """The text without a piece before its end, at least `excess` bytes of JSON shorter: the last frames count."""
+    keep = max(len(text) - int(excess * 1.1) - 40, 200)  # a line break is two bytes in JSON
+    return f"{text[: keep // 4]}\n… cut …\n{text[-(keep - keep // 4) :]}"
+
+
+# -- What must never be read in a log --------------------------------------------------------------------------------
+
+SENSITIVE = r"(?:pass(?:word|wd|phrase)?\w*|secret\w*|\w*token|api_?key|\w*signature|authorization|\w*cookie|sessionid)"
+HINTS = ("pass", "secret", "token", "api", "signature", "authorization", "cookie", "sessionid")
+# Each pattern with a text that a match has in lower case: to look for that first is twenty times as fast.
+PATTERNS = (
+    (("@",), re.compile(r"://[^/\s@\"'\\]+@"), "://***@"),
+    (("@",), re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), "***@***"),
+    (
+        HINTS,
+        re.compile(rf"(?i)\b({SENSITIVE})(\\?[\"']?\s*[=:]\s*\\?[\"']?(?:(?:basic|bearer|token)\s+)?)[^\s\"'&,;\\]+"),
+        r"\1\2***",
+    ),
+)
+_secrets: re.Pattern[str] | None = None
+
+
+def masked(text: str) -> str:
+    """The text without the values of secret variables, credentials in URLs, mail addresses, passwords and tokens."""
+    global _secrets
+    if _secrets is None:
+        from config.env import env
+
+        values = sorted(env.secret_values(), key=len, reverse=True)
+        _secrets = re.compile("|".join(map(re.escape, values)) or r"(?!)")
+    text = _secrets.sub("***", text)
+    lower = text.lower()
+    for hints, pattern, replacement in PATTERNS:
+        if any(map(lower.__contains__, hints)):
+            text = pattern.sub(replacement, text)
+    return text
+
+
+LONG_SEGMENT = re.compile(r"(?<=/)(?![0-9a-f]{8}-[0-9a-f]{4}-)[^/]{24,}")
+
+
+def safe_path(path: str) -> str:
+    """The path without its query, and without segments as long as a token; a UUID is none."""
+    return LONG_SEGMENT.sub("***", path)
+
+
+# -- Requests --------------------------------------------------------------------------------------------------------
+
+
+class RequestMiddleware:
+    """The outermost middleware: gives the request its id and tells of it in exactly one event, once it is answered.
+
+    The id is the router's X-Request-ID when it is well-formed, else a new one; the answer carries it.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
+        got_request_exception.connect(remember_exception)
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        given = request.headers.get("X-Request-ID", "")
-        token = request_id.set(given if WELL_FORMED.fullmatch(given) else uuid.uuid4().hex)
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        begun = time.perf_counter()
+        given = request.META.get("HTTP_X_REQUEST_ID", "")
+        own = given if WELL_FORMED.fullmatch(given) else os.urandom(16).hex()
+        token = request_id.set(own)
         try:
             response = self.get_response(request)
-            response["X-Request-ID"] = request_id.get()
-            return response
         finally:
             request_id.reset(token)
+        response["X-Request-ID"] = own
+        close = response.close
+
+        def close_and_tell() -> None:
+            response.close = close  # type: ignore[method-assign]
+            left = isinstance(sys.exc_info()[1], OSError)  # the server closes it while the broken connection is raised
+            try:
+                close()
+            finally:
+                tell(request, response, own, begun, left)
+
+        response.close = close_and_tell  # type: ignore[method-assign]
+        return response
 
 
-class RequestIDFilter(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id = request_id.get() or "-"
-        return True
+def remember_exception(request: HttpRequest | None = None, **kwargs: Any) -> None:
+    if request is not None:
+        request.log_exc_info = sys.exc_info()  # type: ignore[attr-defined]
+
+
+def client_address(request: HttpRequest) -> str:
+    """Whom the trusted proxies say they speak for, else who is connected."""
+    proxies = settings.ALLAUTH_TRUSTED_PROXY_COUNT
+    forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
+    address = forwarded[-proxies] if 0 < proxies <= len(forwarded) else ""
+    return (address.strip() or request.META.get("REMOTE_ADDR", "")).removeprefix("::ffff:")[:45]
+
+
+def tell(request: HttpRequest, response: HttpResponseBase, own: str, begun: float, left: bool) -> None:
+    status = response.status_code
+    if status < 400 and request.path.startswith("/health/"):
+        return
+    level = logging.ERROR if status >= 500 else logging.WARNING if status in (400, 403, 429) else logging.INFO
+    user = request.__dict__.get("user")
+    if isinstance(user, SimpleLazyObject):
+        user = request.__dict__.get("_cached_user")  # looked up already, or not: the event asks no database
+    match = request.resolver_match
+    fields = {
+        "request_id": own,
+        "method": request.method,
+        "route": match.route if match else None,
+        "path": safe_path(request.path),
+        "status": status,
+        "duration_ms": round((time.perf_counter() - begun) * 1000, 1),
+        "bytes": None if response.streaming else len(response.content),  # type: ignore[attr-defined]
+        "client": client_address(request),
+        "user_id": user.pk if user is not None else None,
+        "client_left": left or None,
+    }
+    access.log(
+        level,
+        "%s %s %s in %s ms%s",
+        fields["method"],
+        fields["path"],
+        status,
+        fields["duration_ms"],
+        ", the client left" if left else "",
+        extra={"event": {name: value for name, value in fields.items() if value is not None}},
+        exc_info=getattr(request, "log_exc_info", None) if status >= 500 else None,
+    )

@@ -113,12 +113,12 @@ class Deploy:
         }
         self.processes = []
 
-    def start(self, name):
-        """Start the process type of that name from the Procfile."""
+    def start(self, name, *more):
+        """Start the process type of that name from the Procfile, with `more` arguments."""
         line = re.search(rf"^{name}: (.+)$", (self.root / "Procfile").read_text(), re.MULTILINE)[1]
         program, *arguments = shlex.split(line)
         process = Process(
-            ["/usr/bin/env", program, *arguments],
+            ["/usr/bin/env", program, *arguments, *more],
             environment=self.environment,
             output=self.folder / f"{name}-{len(self.processes)}.log",
             cwd=self.root,

@@ -17,6 +17,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 from django.db import transaction
 
 from apps.jobs.services import PermanentFailure, enqueue, job
+from config.logs import request_id
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,8 @@ class JobBackend(BaseEmailBackend):
         sent = [message for message in email_messages if message.recipients()]
         with transaction.atomic():
             for message in sent:
+                if request_id.get():
+                    message.extra_headers.setdefault("X-Request-ID", request_id.get())
                 raw = message.message().as_bytes(policy=policy.SMTP)
                 enqueue(deliver, message.from_email, message.recipients(), base64.b64encode(raw).decode("ascii"))
         return len(sent)
@@ -39,7 +42,9 @@ class LogBackend(BaseEmailBackend):
             mime: Any = message.message()
             body = mime.get_body(("plain", "html"))
             text = body.get_content() if body else ""
-            logger.info("mail to %s: %s\n\n%s", ", ".join(message.recipients()), mime["Subject"], text)
+            logger.info(
+                "mail to %s: %s\n\n%s", ", ".join(message.recipients()), mime["Subject"], text, extra={"verbatim": True}
+            )
         return len(email_messages)
 
 

@@ -7,6 +7,7 @@ gives the job back. So a function may run again after it has done its work: it m
 
 import logging
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -42,6 +43,9 @@ class Options:
     retry_on: tuple[type[Exception], ...]
     secret: bool
     on_failure: Callable[..., object] | None
+
+
+UNKNOWN = Options(max_attempts=0, retry_on=(), secret=True, on_failure=None)  # a job that this release does not have
 
 
 def job(
@@ -137,46 +141,62 @@ def perform(pk: int) -> None:
     if claimed is None:
         return
     token = request_id.set(claimed.request_id or request_id.get())
+    begun, queued = time.perf_counter(), timezone.now() - claimed.due
     try:
         with renewed_lease(claimed):
-            run(claimed)
+            outcome, reason, exc_info = run(claimed)
+        tell(claimed, outcome, reason, exc_info, queued, time.perf_counter() - begun)
     finally:
         request_id.reset(token)
 
 
-def run(claimed: Job) -> None:
+def tell(job: Job, outcome: str, reason: str, exc_info: Any, queued: timedelta, seconds: float) -> None:
+    """The one event of an attempt: what came of it, how long it waited and how long it took."""
+    fields = {
+        "task": job.task,
+        "id": job.pk,
+        "attempt": job.attempts,
+        "queue_ms": max(round(queued.total_seconds() * 1000, 1), 0),
+        "duration_ms": round(seconds * 1000, 1),
+        "outcome": outcome,
+    }
+    level = {"done": logging.INFO, "retry": logging.WARNING}.get(outcome, logging.ERROR)
+    text = f": {reason}" if reason else ""
+    extra = {"event": fields}
+    logger.log(
+        level, "job %s: %s in %s ms%s", job, outcome, fields["duration_ms"], text, extra=extra, exc_info=exc_info
+    )
+
+
+def run(claimed: Job) -> tuple[str, str, Any]:
+    """Run one attempt and write its end; returns outcome, reason and, for a bug, the exception."""
+    options = UNKNOWN
     try:
         function, options = options_of(claimed.task)
-    except PermanentFailure as error:
-        finish(claimed, Job.State.FAILED, error=str(error))
-        return
-    try:
         if claimed.attempts > options.max_attempts:
             raise PermanentFailure(f"Its worker died in the last of {options.max_attempts} attempts.")
         function(*claimed.arguments)
     except options.retry_on as error:
         reason = f"{type(error).__name__}: {error}"
-        if claimed.attempts < options.max_attempts:
-            logger.warning("job %s will be tried again: %s", claimed, reason)
-            pause = min(BACKOFF_START * 2 ** (claimed.attempts - 1), BACKOFF_LIMIT) * random.uniform(0.8, 1.2)  # noqa: S311  # spreads a crowd of retries
-            due = timezone.now() + timedelta(seconds=pause)
-            finish(claimed, Job.State.WAITING, error=reason, due=due, sweep_at=due)
-        else:
-            fail(claimed, options, f"{reason} ({claimed.attempts} attempts)")
+        if claimed.attempts >= options.max_attempts:
+            return fail(claimed, options, f"{reason} ({claimed.attempts} attempts)")
+        pause = min(BACKOFF_START * 2 ** (claimed.attempts - 1), BACKOFF_LIMIT)
+        due = timezone.now() + timedelta(seconds=pause * random.uniform(0.8, 1.2))  # noqa: S311  # spreads a crowd
+        finish(claimed, Job.State.WAITING, error=reason, due=due, sweep_at=due)
+        return "retry", reason, None
     except PermanentFailure as error:
-        fail(claimed, options, str(error))
+        return fail(claimed, options, str(error))
     except Exception as error:
-        logger.exception("job %s failed", claimed)
-        fail(claimed, options, f"{type(error).__name__}: {error}")
-    else:
-        finish(claimed, Job.State.DONE, arguments=[] if options.secret else claimed.arguments)
+        return fail(claimed, options, f"{type(error).__name__}: {error}", sys.exc_info())
+    finish(claimed, Job.State.DONE, arguments=[] if options.secret else claimed.arguments)
+    return "done", "", None
 
 
-def fail(claimed: Job, options: Options, reason: str) -> None:
-    logger.error("job %s failed for good: %s", claimed, reason)
+def fail(claimed: Job, options: Options, reason: str, exc_info: Any = None) -> tuple[str, str, Any]:
     with transaction.atomic():
         if finish(claimed, Job.State.FAILED, error=reason) and options.on_failure:
             options.on_failure(reason, *claimed.arguments)
+    return "failed", reason, exc_info
 
 
 def finish(claimed: Job, state: Job.State, *, error: str = "", **values: Any) -> bool:

@@ -35,7 +35,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "config.logs.RequestIDMiddleware",
+    "config.logs.RequestMiddleware",
     "apps.ops.health.HealthMiddleware",  # before the host check and the HTTPS redirect: probes come by IP and http
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

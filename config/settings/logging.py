@@ -1,27 +1,93 @@
-"""Logs are an event stream on stdout; the platform keeps them."""
+"""Logs are an event stream on stdout, which the platform keeps: level, format, and who speaks."""
 
-from config.env import env
+import subprocess
+from contextlib import suppress
+from typing import Any
 
-LOG_LEVEL = env.str(
-    "LOG_LEVEL",
-    default="info",
-    choices=("debug", "info", "warning", "error", "critical"),
-    help="The least level logged.",
+from config.env import BASE_DIR, env
+
+LEVELS = ("debug", "info", "warning", "error", "critical")
+LOG_FORMAT = env.str(
+    "LOG_FORMAT", default="json", debug="console", choices=("json", "console"), help="One JSON object a line, or text."
 )
-LOGGING = {
+LOG_LEVEL = env.str("LOG_LEVEL", default="info", choices=LEVELS, help="The least level logged.")
+
+
+def check_levels(text: str) -> None:
+    for item in text.split(","):
+        name, equals, level = item.strip().partition("=")
+        if not name or not equals or level.lower() not in LEVELS:
+            raise ValueError(
+                f"has the part {item.strip()!r}, which is not logger=level with one of {', '.join(LEVELS)}"
+            )
+
+
+LOG_LEVELS = env.str(
+    "LOG_LEVELS",
+    default="",
+    check=check_levels,
+    example="django.db=debug,urllib3=error",
+    help="The least level of single loggers.",
+)
+
+
+def first(*names: str, help: str) -> str:
+    """The first of these variables of platforms that is set."""
+    return next(filter(None, [env.str(name, default="", platform=True, help=help) for name in names]), "")
+
+
+PROCESS_NAME = first("DYNO", "FLY_MACHINE_ID", "RENDER_INSTANCE_ID", "RAILWAY_REPLICA_ID", help="The process's name.")
+# Heroku names its processes web.1, or web-12a34b56d-e78f9 on Fir.
+PROCESS_TYPE = (
+    first("FLY_PROCESS_GROUP", help="The process's type.") or PROCESS_NAME.partition(".")[0].partition("-")[0]
+)
+RELEASE = env.str(
+    "RELEASE_VERSION", default="", example="v42", help="The id of the release, shown in events."
+) or first("HEROKU_RELEASE_VERSION", "RAILWAY_DEPLOYMENT_ID", "FLY_IMAGE_REF", help="The id of the release.")
+COMMIT = first(
+    "HEROKU_BUILD_COMMIT",
+    "HEROKU_SLUG_COMMIT",
+    "SOURCE_VERSION",
+    "RENDER_GIT_COMMIT",
+    "RAILWAY_GIT_COMMIT_SHA",
+    "GIT_REV",
+    help="The commit of the release.",
+)
+if not COMMIT and (BASE_DIR / ".git").exists():
+    with suppress(OSError):  # without git it is not known
+        git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=BASE_DIR, capture_output=True, text=True, check=False)  # noqa: S607
+        COMMIT = git.stdout.strip()
+
+QUIET: dict[str, Any] = {"handlers": ["nobody"], "propagate": False}
+LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "config.logs.RequestIDFilter"}},
-    "formatters": {"line": {"format": "%(levelname)s %(name)s %(request_id)s %(message)s"}},
-    "handlers": {
-        "stdout": {
-            "class": "logging.StreamHandler",
-            "stream": "ext://sys.stdout",
-            "filters": ["request_id"],
-            "formatter": "line",
-        }
+    "formatters": {
+        "json": {"()": "config.logs.JSONFormatter"},
+        "console": {"()": "config.logs.ConsoleFormatter"},
     },
-    "root": {"handlers": ["stdout"], "level": LOG_LEVEL.upper() or "INFO"},
-    # Django's own handlers would print warnings and errors a second time.
-    "loggers": {"django": {"handlers": [], "propagate": True}, "django.server": {"handlers": [], "propagate": True}},
+    "handlers": {
+        "events": {"class": "config.logs.EventHandler", "formatter": LOG_FORMAT or "json"},
+        "nobody": {"class": "logging.NullHandler"},
+    },
+    "root": {"handlers": ["events"], "level": (LOG_LEVEL or "info").upper()},
+    "loggers": {
+        # Each has handlers of its own, which would tell an event a second time and in another shape.
+        **{
+            name: {"handlers": [], "propagate": True}
+            for name in ("django", "gunicorn.error", "uvicorn", "uvicorn.error", "celery", "celery.task")
+        },
+        # One event tells of a request: that of config.logs.RequestMiddleware, with the traceback.
+        **dict.fromkeys(
+            ("django.request", "django.server", "django.security.DisallowedHost", "gunicorn.access", "uvicorn.access"),
+            QUIET,
+        ),
+        # One event tells of a task: that of config.celery, or of apps.jobs.
+        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.app.trace": {"level": "CRITICAL"},
+        "kombu.connection": {"level": "ERROR"},  # a folder as a broker has no host name, which it warns of
+    },
 }
+for _item in filter(None, LOG_LEVELS.split(",")):
+    _name, _, _level = _item.strip().partition("=")
+    LOGGING["loggers"][_name] = LOGGING["loggers"].get(_name, {}) | {"level": _level.upper()}

@@ -1,0 +1,57 @@
+"""Work that makes noise in every way there is: a worker loads it with `-I tests.twelve.noise`."""
+
+import os
+import sys
+import threading
+import warnings
+
+from apps.jobs.services import PermanentFailure, enqueue, job
+from config.celery import app
+
+
+@app.task(name="noise")
+def noise():
+    print("printed in a task")
+    print("a line\nand another", file=sys.stderr)
+    warnings.warn("a warning of a task", stacklevel=1)
+    thread = threading.Thread(target=lambda: 1 / 0)
+    thread.start()
+    thread.join()
+
+
+@app.task(name="broken_task")
+def broken_task():
+    raise LookupError("a bug in a task")
+
+
+@job()
+def starts_more():
+    enqueue(quiet)
+    noise.delay()
+    broken_task.delay()
+
+
+@job()
+def quiet():
+    pass
+
+
+@job()
+def broken_job():
+    raise KeyError("a bug in a job")
+
+
+@job()
+def hopeless():
+    raise PermanentFailure("no way")
+
+
+@job()
+def unlucky():
+    raise ConnectionResetError("try again")
+
+
+@job()
+def indiscreet(address):
+    """Fails with all that must not be read in the text of its exception."""
+    raise RuntimeError(f"{os.environ['EMAIL_URL']} {os.environ['SECRET_KEY']} password={address} {address}@example.com")

@@ -1,0 +1,392 @@
+"""Factor XI: every process writes its events to stdout, one JSON object a line, and nothing of another shape."""
+
+import base64
+import http.client
+import json
+import os
+import re
+import socket
+import sqlite3
+import subprocess
+import threading
+from contextlib import closing
+
+import pytest
+
+from tests.processes import BIN, ROOT, Deploy, Person, Process, program, wait_until
+
+pytestmark = pytest.mark.e2e
+
+FIELDS = {"timestamp", "level", "logger", "message", "process_type", "process", "release", "commit", "request_id"}
+PASSWORD = "a long enough passphrase"
+ID = "from-the-router-0123"
+
+
+def events(text):
+    """The events of an output; fails for a line that is none."""
+    found = [json.loads(line) for line in text.splitlines()]
+    for event in found:
+        assert event.keys() >= FIELDS, event
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", event["timestamp"])
+    return found
+
+
+@pytest.fixture
+def make_deploy(tmp_path):
+    made = []
+
+    def make(name="deploy", **variables):
+        folder = tmp_path / name
+        folder.mkdir()
+        deploy = Deploy(folder, DJANGO_SUPERUSER_PASSWORD=PASSWORD, RELEASE_VERSION="v42", **variables)
+        deploy.manage("migrate", "--noinput", "--verbosity", "0")
+        deploy.manage("createsuperuser", "--noinput", "--email", "eve@example.com")
+        made.append(deploy)
+        return deploy
+
+    yield make
+    for deploy in made:
+        deploy.close()
+
+
+def enqueue(deploy, *lines):
+    """Run these lines in a one-off process of the deploy, under a known request id."""
+    code = f"from tests.twelve.noise import *; from config import logs; logs.request_id.set('{ID}'); "
+    deploy.manage("shell", "--no-imports", "-c", code + "; ".join(lines))
+
+
+def sql(deploy, query):
+    with closing(sqlite3.connect(deploy.database, timeout=20)) as connection:
+        rows = connection.execute(query).fetchall()
+        connection.commit()
+        return rows
+
+
+def ask(deploy, path, method="GET", body=None, **headers):
+    """One request on a connection of its own; returns the answer with its body read."""
+    with closing(http.client.HTTPConnection("127.0.0.1", deploy.port, timeout=30)) as connection:
+        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        answer = connection.getresponse()
+        answer.body = answer.read()
+        return answer
+
+
+def wait_for_event(process, **fields):
+    def found():
+        return [e for e in events(process.text) if all(e.get(name) == value for name, value in fields.items())]
+
+    return wait_until(found, 40, lambda: f"{fields} in\n{process.text}")
+
+
+@pytest.mark.parametrize("arguments", ["", "--access-logfile - --log-level debug"], ids=["plain", "forced"])
+def test_every_line_of_the_web_is_an_event_and_every_request_exactly_one(make_deploy, arguments):
+    deploy = make_deploy(**({"GUNICORN_CMD_ARGS": arguments} if arguments else {}))
+    web = deploy.start_web()
+    person = Person(deploy.address)
+    person.post("/accounts/login/", {"login": "eve@example.com", "password": PASSWORD})
+    assert ask(deploy, "/nowhere?secret=1").status == 404
+    session = next(cookie for cookie in person.cookies if cookie.name == "sessionid")
+    sql(deploy, "DROP TABLE django_session")
+    broken = ask(deploy, "/", Cookie=f"sessionid={session.value}", X_Request_ID=ID)
+    assert broken.status == 500
+    assert ID in broken.body.decode()
+    assert web.stop() == 0
+
+    told = events(web.text)
+    assert {(e["process_type"], e["release"]) for e in told} == {("web", "v42")}
+    assert {e["commit"] for e in told} == {deploy.manage("shell", "--no-imports", "-c", COMMIT).stdout.strip()}
+    requests = [e for e in told if e["logger"] == "access"]
+    assert [(e["method"], e["path"], e["status"], e["level"]) for e in requests] == [
+        ("GET", "/accounts/login/", 200, "info"),
+        ("POST", "/accounts/login/", 302, "info"),
+        ("GET", "/", 200, "info"),
+        ("GET", "/nowhere", 404, "info"),
+        ("GET", "/", 500, "error"),
+    ]
+    for event in requests:
+        assert event["duration_ms"] > 0
+        assert event["client"] == "127.0.0.1"
+        assert len(event["request_id"]) >= 8
+    assert requests[0]["route"] == "accounts/login/"
+    assert "route" not in requests[3]
+    assert requests[0]["bytes"] > 500
+    assert [e.get("user_id") for e in requests] == [None, 1, 1, None, None]
+    assert "no such table: django_session" in requests[4]["traceback"]
+    assert requests[4]["request_id"] == ID
+    # No one else told of the error, and the probes are silent.
+    assert [e["logger"] for e in told if "no such table" in json.dumps(e)] == ["access"]
+    assert not [e for e in told if "/health/" in e["message"]]
+
+
+COMMIT = "from config import settings; print(settings.COMMIT)"
+
+
+def test_every_line_of_worker_and_clock_is_an_event(make_deploy):
+    deploy = make_deploy()
+    worker, clock = deploy.start("worker", "-I", "tests.twelve.noise"), deploy.start("clock")
+    wait_for_event(worker, message=next(e["message"] for e in wait_for_event(worker, logger="celery.apps.worker")))
+    enqueue(deploy, "enqueue(starts_more)", "[enqueue(each) for each in (broken_job, hopeless, unlucky)]")
+    wait_for_event(worker, task="noise", outcome="success")
+    wait_for_event(worker, task="broken_task", outcome="failure")
+    for name, outcome in (
+        ("starts_more", "done"),
+        ("quiet", "done"),
+        ("broken_job", "failed"),
+        ("hopeless", "failed"),
+        ("unlucky", "retry"),
+    ):
+        (event,) = wait_for_event(worker, task=f"tests.twelve.noise.{name}", outcome=outcome)
+        assert event["attempt"] == 1
+        assert event["queue_ms"] >= 0
+        assert event["duration_ms"] >= 0
+        assert event["request_id"] == ID
+    wait_for_event(clock, message="beat: Starting...")
+    assert clock.stop() == 0
+    assert worker.stop() == 0
+
+    told = events(worker.text)
+    assert {e["process_type"] for e in told} == {"worker"}
+    assert {e["process_type"] for e in events(clock.text)} == {"clock"}
+    by_message = {e["message"]: e for e in told}
+    for message, logger in (
+        ("printed in a task", "stdout"),
+        ("a line", "stderr"),
+        ("and another", "stderr"),
+        ("uncaught ZeroDivisionError", "uncaught"),
+    ):
+        assert by_message[message]["logger"] == logger
+    assert {e["logger"] for e in told if "a warning of a task" in e["message"]} == {"py.warnings"}
+    assert {e["request_id"] for e in told if e.get("task") in ("noise", "broken_task")} == {ID}
+    assert by_message["printed in a task"]["request_id"] == ID
+    assert "division by zero" in by_message["uncaught ZeroDivisionError"]["traceback"]
+    for bug in ("a bug in a task", "a bug in a job"):
+        (event,) = [e for e in told if bug in e.get("traceback", "")]
+        assert event["level"] == "error"
+    assert [e for e in told if "shutdown" in e["message"]]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("gunicorn", "-c", "python:config.gunicorn"),
+        ("celery", "-q", "-A", "config", "worker"),
+        ("celery", "-q", "-A", "config", "beat", "--pidfile="),
+        ("uvicorn", "config.asgi:application", "--port", "0"),
+    ],
+    ids=lambda command: command[0] + command[-1],
+)
+def test_a_boot_that_fails_is_told_in_events(command, tmp_path):
+    environment = {"PATH": f"{BIN}:/usr/bin:/bin", "READ_DOT_ENV": "false", "DEBUG": "maybe", "LOG_FORMAT": "json"}
+    process = Process(["/usr/bin/env", *command], environment=environment, output=tmp_path / "out")
+    assert process.child.wait(60) == 1
+    told = "\n".join(e["message"] for e in events(process.text))
+    assert "SECRET_KEY is not set" in told
+    assert "DEBUG is 'maybe'" in told
+
+
+def test_the_last_words_of_a_process_are_an_event(tmp_path):
+    code = "from config import logs; logs.start('web'); print('hello'); raise OverflowError('the end')"
+    environment = {"PATH": str(BIN), "READ_DOT_ENV": "false", "PYTHONPATH": str(ROOT)}
+    process = Process([str(BIN / "python"), "-c", code], environment=environment, output=tmp_path / "out")
+    assert process.child.wait(30) == 1
+    hello, end = events(process.text)
+    assert (hello["logger"], hello["message"]) == ("stdout", "hello")
+    assert (end["logger"], end["level"]) == ("uncaught", "critical")
+    assert "OverflowError: the end" in end["traceback"]
+
+
+def test_uvicorn_tells_of_a_request_in_one_event(make_deploy, tmp_path):
+    deploy = make_deploy()
+    command = ["uvicorn", "config.asgi:application", "--port", str(deploy.port), "--lifespan", "off"]
+    server = Process(["/usr/bin/env", *command], environment=deploy.environment, output=tmp_path / "uvicorn.log")
+    deploy.processes.append(server)
+    wait_until(lambda: "running on" in server.text, 30, lambda: server.text)
+    assert ask(deploy, "/").status == 200
+    server.stop()
+    own = [line for line in server.text.splitlines() if line.startswith("{")]
+    (event,) = [e for e in events("\n".join(own)) if e["logger"] == "access"]
+    assert (event["path"], event["status"]) == ("/", 200)
+    assert "GET /" not in server.text.replace(json.dumps(event["message"]), "")
+
+
+def test_the_request_id_is_kept_or_made_and_travels_into_the_mail(make_deploy):
+    deploy = make_deploy()
+    deploy.start_web()
+    assert ask(deploy, "/", X_Request_ID=ID).getheader("X-Request-ID") == ID
+    for malformed in ("short", "x" * 65, "with spaces in it", "quote\"and'more"):
+        made = ask(deploy, "/", X_Request_ID=malformed).getheader("X-Request-ID")
+        assert made != malformed
+        assert re.fullmatch(r"[0-9a-f]{32}", made)
+    person = Person(deploy.address)
+    person.opener.addheaders = [("X-Request-ID", ID)]
+    person.post("/accounts/password/reset/", {"email": "eve@example.com"})
+    ((arguments, request_id),) = sql(deploy, "SELECT arguments, request_id FROM jobs_job")
+    assert request_id == ID
+    assert f"X-Request-ID: {ID}".encode() in base64.b64decode(json.loads(arguments)[2])
+
+
+def test_a_probe_that_fails_is_told(make_deploy):
+    deploy = make_deploy()
+    web = deploy.start_web()
+    # A directory in place of the file: the database is away.
+    for path in deploy.folder.glob("db.sqlite3*"):
+        path.unlink()
+    deploy.database.mkdir()
+    assert ask(deploy, "/health/live/").status == 200
+    assert ask(deploy, "/health/ready/").status == 503
+    (event,) = wait_for_event(web, logger="access")
+    assert (event["path"], event["status"], event["level"]) == ("/health/ready/", 503, "error")
+
+
+def test_a_client_that_leaves_is_told(make_deploy):
+    deploy = make_deploy()
+    web = deploy.start_web()
+    deploy.media.mkdir(exist_ok=True)
+    (deploy.media / "large").write_bytes(b"x" * 30_000_000)
+    link = "from django.core.files.storage import default_storage as s; print(s.url('large'))"
+    path = deploy.manage("shell", "--no-imports", "-c", link).stdout.strip()
+    assert len(ask(deploy, path).body) == 30_000_000
+    client = socket.create_connection(("127.0.0.1", deploy.port))
+    client.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+    assert client.recv(1000)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+    client.close()
+    (event,) = wait_for_event(web, client_left=True)
+    assert event["path"] == "/media/large"
+    stayed = [e for e in events(web.text) if e["logger"] == "access" and "client_left" not in e]
+    assert len(stayed) == 1
+
+
+@pytest.mark.parametrize("debug", ["false", "true"])
+def test_no_event_has_a_secret_or_an_address(make_deploy, debug):
+    canaries = {
+        "SECRET_KEY": "canary-key-0123456789-0123456789-0123456789-0123456789",
+        "SECRET_KEY_FALLBACKS": "canary-fallback-0123456789",
+        "EMAIL_URL": "smtp://canary-user:canary-password@127.0.0.1:9",
+    }
+    deploy = make_deploy(DEBUG=debug, LOG_FORMAT="json", **canaries)
+    web, worker = deploy.start_web(), deploy.start("worker", "-I", "tests.twelve.noise")
+    clock = deploy.start("clock")
+    person = Person(deploy.address)
+    person.opener.addheaders = [("Authorization", "Bearer canary-token")]
+    person.post("/accounts/login/", {"login": "canary@example.com", "password": "canary-password-2"})
+    person.post("/accounts/password/reset/", {"email": "canary@example.com"})
+    key = "1-canaryc-0123456789canary0123456789canary"
+    form = "password=canary-form&email=canary@example.com"
+    sent = {"Content_Type": "application/x-www-form-urlencoded"}
+    assert ask(deploy, f"/accounts/password/reset/key/{key}/").status == 200
+    query = "token=canary-query&email=canary@example.com"
+    assert ask(deploy, f"/nowhere?{query}", Cookie="other=canary-cookie").status == 404
+    assert ask(deploy, "/", Host="canary.example.com").status == 400
+    assert ask(deploy, "/accounts/login/?next=canary", "POST", form, **sent).status == 403
+    sql(deploy, "DROP TABLE django_session")
+    assert ask(deploy, "/?q=canary", Cookie="sessionid=canary-session-0123456789012345").status == 500
+    enqueue(deploy, "enqueue(indiscreet, 'canary-argument')")
+    wait_for_event(worker, task="tests.twelve.noise.indiscreet", outcome="failed")
+    wait_for_event(worker, task="apps.jobs.mail.deliver", outcome="retry")  # nobody listens at that port
+    for process in (web, worker, clock):
+        process.stop()
+        assert events(process.text)
+        assert [line for line in process.text.splitlines() if "canary" in line.lower()] == []
+
+
+def test_the_result_of_a_command_is_clean_and_its_events_are_on_stderr(make_deploy):
+    deploy = make_deploy(LOG_LEVELS="django.db.backends=debug,apps=info", DEBUG="true", LOG_FORMAT="json")
+    result = deploy.manage("dumpdata", "users")
+    assert json.loads(result.stdout)[0]["fields"]["email"] == "eve@example.com"
+    told = events(result.stderr)
+    assert {e["logger"] for e in told} >= {"django.db.backends"}
+    assert {e["process_type"] for e in told} == {"dumpdata"}
+
+
+def test_the_lines_of_processes_that_share_a_pipe_never_mix(tmp_path):
+    """Two processes write long events into one small pipe that is read slowly."""
+    code = (
+        "import logging; from config import logs; logs.start('web')\n"
+        "def deep(n):\n    if n: return deep(n - 1)\n    raise ValueError('the end ' + 'é' * 300)\n"
+        "for n in range(300):\n"
+        "    try: deep(60)\n    except ValueError: logging.getLogger('x').exception('event %d %s', n, 'y' * 2000)\n"
+    )
+    environment = {"PATH": str(BIN), "READ_DOT_ENV": "false", "PYTHONPATH": str(ROOT), "LOG_FORMAT": "json"}
+    command = [str(BIN / "python"), "-c", code]
+    reader = []
+    read, write = os.pipe()
+    children = [subprocess.Popen(command, env=environment, stdout=write) for _ in range(2)]
+    os.close(write)
+    with os.fdopen(read, "rb", buffering=0) as pipe:
+        while chunk := pipe.read(700):
+            reader.append(chunk)
+    assert [child.wait(30) for child in children] == [0, 0]
+    lines = b"".join(reader).splitlines(keepends=True)
+    assert len(lines) == 600
+    assert max(map(len, lines)) <= 4096
+    for event in events(b"".join(lines).decode()):
+        assert event["traceback"].endswith("é")  # what is cut is the middle: the end says what happened
+
+
+CONFIG = """
+module(load="imfile")
+module(load="mmjsonparse")
+global(workDirectory="{folder}" maxMessageSize="64k")
+template(name="parsed" type="list") {{
+  property(name="$!all-json") constant(value="\\n")
+}}
+template(name="raw" type="string" string="%msg%\\n")
+{inputs}
+ruleset(name="events") {{
+  action(type="mmjsonparse" cookie="")
+  if $parsesuccess == "OK" then {{
+    action(type="omfile" file="{folder}/parsed.log" template="parsed")
+  }} else {{
+    action(type="omfile" file="{folder}/failed.log" template="raw")
+  }}
+}}
+"""
+
+
+def test_a_log_collector_understands_every_event_under_load(make_deploy):
+    """rsyslog follows the streams of all three processes: what is sent is received, and nothing fails to parse."""
+    rsyslogd = program("rsyslogd")
+    deploy = make_deploy()
+    web, worker, clock = deploy.start_web(), deploy.start("worker", "-I", "tests.twelve.noise"), deploy.start("clock")
+    processes = (web, worker, clock)
+    folder = deploy.folder / "rsyslog"
+    folder.mkdir()
+    inputs = "\n".join(
+        f'input(type="imfile" file="{process.output}" tag="{process.output.stem}:" ruleset="events")'
+        for process in processes
+    )
+    config = folder / "rsyslog.conf"
+    config.write_text(CONFIG.format(folder=folder, inputs=inputs))
+    collector = Process(
+        [rsyslogd, "-n", "-f", str(config), "-i", str(folder / "pid")], environment={}, output=folder / "out"
+    )
+    deploy.processes.append(collector)
+
+    def load():
+        with closing(http.client.HTTPConnection("127.0.0.1", deploy.port, timeout=30)) as connection:
+            for number in range(500):
+                connection.request("GET", "/nowhere" if number % 5 == 0 else "/accounts/login/")
+                connection.getresponse().read()
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    enqueue(deploy, "[enqueue(each) for each in [quiet, broken_job, hopeless, starts_more] * 10]")
+    for thread in threads:
+        thread.join()
+    wait_until(lambda: worker.text.count('"outcome": "failure"') == 10, 60, lambda: worker.text[-2000:])
+    for process in processes:
+        process.stop()
+    sent = [event for process in processes for event in events(process.text)]
+    assert len([event for event in sent if event["logger"] == "access"]) == 2000
+
+    parsed = folder / "parsed.log"
+    wait_until(lambda: parsed.exists() and parsed.read_text().count("\n") >= len(sent), 60, lambda: collector.text)
+    assert collector.stop() == 0
+    assert not (folder / "failed.log").exists()
+    received = [json.loads(line) for line in parsed.read_text().splitlines()]
+    key = ("timestamp", "level", "logger", "message", "request_id", "status", "duration_ms", "outcome", "traceback")
+    assert sorted(repr([e.get(k) for k in key]) for e in received) == sorted(
+        repr([e.get(k) for k in key]) for e in sent
+    )

@@ -38,10 +38,10 @@ bench: setup  ## what things cost, each beside something else in the same run
 	@$(PYTHON) -m tests.bench
 
 lock: .venv/.installed  ## the requirements, compiled anew for every supported Python
-	$(PYTHON) -m uv pip compile -q --upgrade --universal --python-version 3.12 --generate-hashes \
-		--custom-compile-command 'make lock' requirements/base.in -o requirements.txt
-	$(PYTHON) -m uv pip compile -q --upgrade --universal --python-version 3.12 --generate-hashes \
-		--custom-compile-command 'make lock' requirements/dev.in -o requirements/dev.txt
+	@for pair in base:requirements.txt sentry:requirements/sentry.txt otel:requirements/otel.txt dev:requirements/dev.txt; do \
+		$(PYTHON) -m uv pip compile -q --upgrade --universal --python-version 3.12 --generate-hashes \
+			--custom-compile-command 'make lock' requirements/$${pair%%:*}.in -o $${pair#*:} || exit 1; \
+	done
 
 # Each candidate is run: a version manager's stub can exist and fail.
 .venv/bin/python:

@@ -41,6 +41,7 @@ class Process:
     type = ""
     fields: dict[str, str] = {}
     fd = 1
+    trace: Callable[[], dict[str, str]] = staticmethod(dict)  # the ids of the current span; config.telemetry's, if any
 
 
 def start(process_type: str, *, fd: int = 1, capture: bool = True) -> None:
@@ -71,6 +72,10 @@ def start(process_type: str, *, fd: int = 1, capture: bool = True) -> None:
     if capture:
         sys.stdout = sys.__stdout__ = PrintedLines("stdout", logging.INFO)  # type: ignore[misc,assignment]
         sys.stderr = sys.__stderr__ = PrintedLines("stderr", logging.ERROR)  # type: ignore[misc,assignment]
+    if project.SENTRY_DSN or project.OTEL_EXPORTER_OTLP_ENDPOINT:
+        from config import telemetry
+
+        telemetry.start()
 
 
 def log_uncaught(exc_info: Any) -> None:
@@ -132,6 +137,7 @@ class EventFormatter(logging.Formatter):
             "message": record.getMessage(),
             **Process.fields,
             "request_id": request_id.get(),
+            **Process.trace(),
             **getattr(record, "event", {}),
         }
 
@@ -243,6 +249,7 @@ class RequestMiddleware:
         given = request.META.get("HTTP_X_REQUEST_ID", "")
         own = given if WELL_FORMED.fullmatch(given) else os.urandom(16).hex()
         token = request_id.set(own)
+        ids = {"request_id": own, **Process.trace()}  # the span has ended when the event is told
         try:
             response = self.get_response(request)
         finally:
@@ -256,7 +263,7 @@ class RequestMiddleware:
             try:
                 close()
             finally:
-                tell(request, response, own, begun, left)
+                tell(request, response, ids, begun, left)
 
         response.close = close_and_tell  # type: ignore[method-assign]
         return response
@@ -275,7 +282,7 @@ def client_address(request: HttpRequest) -> str:
     return (address.strip() or request.META.get("REMOTE_ADDR", "")).removeprefix("::ffff:")[:45]
 
 
-def tell(request: HttpRequest, response: HttpResponseBase, own: str, begun: float, left: bool) -> None:
+def tell(request: HttpRequest, response: HttpResponseBase, ids: dict[str, str], begun: float, left: bool) -> None:
     status = response.status_code
     if status < 400 and request.path.startswith("/health/"):
         return
@@ -285,7 +292,7 @@ def tell(request: HttpRequest, response: HttpResponseBase, own: str, begun: floa
         user = request.__dict__.get("_cached_user")  # looked up already, or not: the event asks no database
     match = request.resolver_match
     fields = {
-        "request_id": own,
+        **ids,
         "method": request.method,
         "route": match.route if match else None,
         "path": safe_path(request.path),

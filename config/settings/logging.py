@@ -1,7 +1,9 @@
 """Logs are an event stream on stdout, which the platform keeps: level, format, and who speaks."""
 
 import subprocess
+from collections.abc import Callable
 from contextlib import suppress
+from importlib.util import find_spec
 from typing import Any
 
 from config.env import BASE_DIR, env
@@ -57,6 +59,36 @@ if not COMMIT and (BASE_DIR / ".git").exists():
     with suppress(OSError):  # without git it is not known
         git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=BASE_DIR, capture_output=True, text=True, check=False)  # noqa: S607
         COMMIT = git.stdout.strip()
+
+
+def needs(package: str, lock: str) -> Callable[[str], str]:
+    """A check that the optional package is there, without importing it."""
+
+    def check(url: str) -> str:
+        if find_spec(package) is None:
+            raise ValueError(f"is set, but {package} is not installed: pip install -r requirements/{lock}.txt")
+        return url
+
+    return check
+
+
+SENTRY_DSN = env.url(
+    "SENTRY_DSN",
+    default=None,
+    schemes=("https", "http"),
+    parse=needs("sentry_sdk", "sentry"),
+    example="https://key@sentry.example.com/1",
+    help="Where events of level error go, too; needs requirements/sentry.txt.",
+)
+OTEL_EXPORTER_OTLP_ENDPOINT = env.url(
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    default=None,
+    schemes=("https", "http"),
+    parse=needs("opentelemetry", "otel"),
+    secret=False,
+    example="http://localhost:4318",
+    help="Where traces go, as OTLP over HTTP; needs requirements/otel.txt.",
+)
 
 QUIET: dict[str, Any] = {"handlers": ["nobody"], "propagate": False}
 LOGGING: dict[str, Any] = {

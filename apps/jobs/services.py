@@ -115,10 +115,10 @@ def publish(pk: int) -> bool:
         return True
     if time.monotonic() < _broker_silent_until:
         return False
-    from config.celery import app  # the web process starts without Celery
+    from apps.jobs.tasks import run_job  # the web process starts without Celery
 
     try:
-        app.send_task("run_job", [pk], retry=True)
+        run_job.apply_async([pk])
     except Exception as error:
         _broker_silent_until = time.monotonic() + BROKER_PAUSE
         logger.warning("job %s not published, the sweeper will: %s: %s", pk, type(error).__name__, error)

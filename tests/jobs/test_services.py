@@ -229,7 +229,7 @@ def test_a_long_job_keeps_its_lease(settings):
 
 
 def test_a_failed_publication_is_no_error_and_is_not_repeated_at_once(monkeypatch, caplog):
-    from config.celery import app
+    from apps.jobs.tasks import run_job
 
     tries = []
 
@@ -237,7 +237,7 @@ def test_a_failed_publication_is_no_error_and_is_not_repeated_at_once(monkeypatc
         tries.append(args)
         raise ConnectionRefusedError("no broker")
 
-    monkeypatch.setattr(app, "send_task", away)
+    monkeypatch.setattr(run_job, "apply_async", away)
     assert not services.publish(1)
     assert not services.publish(2)
     assert len(tries) == 1

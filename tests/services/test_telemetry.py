@@ -12,7 +12,7 @@ import brotli
 import pytest
 
 from tests.config.test_entry_points import GOOD, named, run
-from tests.processes import Deploy, free_port, wait_until
+from tests.processes import Deploy, Person, free_port, wait_until
 from tests.twelve.test_11_logs import ID, ask, enqueue, events, wait_for_event
 
 pytestmark = pytest.mark.timeout(180)
@@ -156,13 +156,20 @@ def test_a_trace_leads_from_the_request_to_its_task_and_is_in_the_events(make_de
     trace = "0af7651916cd43dd8448eb211c80319c"
     answer = ask(deploy, "/accounts/login/", traceparent=f"00-{trace}-b7ad6b7169203331-01")
     assert answer.status == 200
-    enqueue(deploy, "enqueue(quiet)")
-    (job,) = wait_for_event(worker, task="tests.twelve.noise.quiet", outcome="done")
+    person = Person(deploy.address)
+    person.opener.addheaders = [("traceparent", f"00-{trace}-b7ad6b7169203331-01")]
+    person.post("/accounts/password/reset/", {"email": "nobody@example.com"})
+    (job,) = wait_for_event(worker, task="apps.jobs.mail.deliver", outcome="done")
+    assert job["trace_id"] == trace
+    for _ in range(12):  # each thread of the server once, at least
+        assert ask(deploy, "/accounts/login/").status == 200
     wait_until(
         lambda: {service for service, _ in receiver.spans()} == {"web", "worker"}, 30, lambda: web.text + worker.text
     )
     assert (web.stop(), worker.stop()) == (0, 0)
-    (request,) = [e for e in events(web.text) if e["logger"] == "access"]
+    request, *others = [e for e in events(web.text) if e["logger"] == "access"]
+    later = [e["trace_id"] for e in others[-12:]]
+    assert len(set(later)) == 12  # what was published before leaks into no later request
     assert request["trace_id"] == trace
     ids = {(span.trace_id.hex(), span.span_id.hex()) for _, span in receiver.spans()}
     for event in (request, job):

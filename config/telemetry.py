@@ -46,8 +46,18 @@ def prepare(event: Any, hint: Any) -> Any:
     record = hint.get("log_record")
     told = getattr(record, "event", {})
     event = mask(event)
+    event.get("extra", {}).get("event", {}).pop("client", None)  # a person's address is the log's alone
     event["tags"] = {"process_type": logs.Process.type, "request_id": told.get("request_id") or logs.request_id.get()}
     return event
+
+
+def masked_attribute(key: str, value: Any) -> Any:
+    """As in the log: an address loses its query, and segments as long as a token."""
+    if key == "url.query":
+        return ""
+    if isinstance(value, str) and key.startswith(("http.", "url.")):
+        value = logs.safe_path(value.partition("?")[0])
+    return mask(value)
 
 
 def mask(value: Any) -> Any:
@@ -67,6 +77,7 @@ def start_tracing(endpoint: str) -> None:
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.trace import Status
 
     fields = logs.Process.fields
     resource = Resource.create(
@@ -77,8 +88,18 @@ def start_tracing(endpoint: str) -> None:
         }
     )
     provider = TracerProvider(resource=resource)
-    exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=SECONDS)
-    provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=1000))
+
+    class MaskedExporter(OTLPSpanExporter):
+        def export(self, spans: Any) -> Any:
+            for span in spans:  # what a library put there: addresses with their query, texts of exceptions
+                span._attributes = {key: masked_attribute(key, value) for key, value in span.attributes.items()}
+                for event in span.events:
+                    event._attributes = mask(dict(event.attributes))
+                span._status = Status(span.status.status_code, mask(span.status.description))
+            return super().export(spans)
+
+    exporter = MaskedExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=SECONDS)
+    provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=1000, max_queue_size=512))
     trace.set_tracer_provider(provider)
     if logs.Process.type == "web":
         DjangoInstrumentor().instrument(excluded_urls="health/live,health/ready")

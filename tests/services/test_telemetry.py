@@ -143,6 +143,7 @@ def test_sentry_gets_each_error_once_with_its_request_id_and_without_secrets(mak
         assert event["tags"]["request_id"] == ID
         assert event["release"] == "v42"
         assert "canary" not in json.dumps(event).replace("canarykey", "")
+        assert '"client"' not in json.dumps(event)
     assert {event["tags"]["process_type"] for event in got} == {"web", "worker"}
     for process in (web, worker):
         assert not [line for line in process.text.splitlines() if "canary" in line]
@@ -161,6 +162,10 @@ def test_a_trace_leads_from_the_request_to_its_task_and_is_in_the_events(make_de
     person.post("/accounts/password/reset/", {"email": "nobody@example.com"})
     (job,) = wait_for_event(worker, task="apps.jobs.mail.deliver", outcome="done")
     assert job["trace_id"] == trace
+    key = "1-canaryc-0123456789canary0123456789canary"
+    assert ask(deploy, f"/accounts/password/reset/key/{key}/?token=canary&email=canary@example.com").status == 200
+    enqueue(deploy, "broken_task.delay()", "enqueue(indiscreet, 'canary')")
+    wait_for_event(worker, task="tests.twelve.noise.indiscreet", outcome="failed")
     for _ in range(12):  # each thread of the server once, at least
         assert ask(deploy, "/accounts/login/").status == 200
     wait_until(
@@ -175,6 +180,8 @@ def test_a_trace_leads_from_the_request_to_its_task_and_is_in_the_events(make_de
     for event in (request, job):
         assert (event["trace_id"], event["span_id"]) in ids
     assert not [span for _, span in receiver.spans() if "health" in span.name]
+    assert not [body for _, body in receiver.posted if b"canary" in body]
+    assert [body for _, body in receiver.posted if b"a bug in a task" in body]
     assert all("trace_id" not in e for e in events(worker.text) if e["logger"] == "celery.apps.worker")
 
 

@@ -160,7 +160,9 @@ class Env:
             if variable.secret and variable.raw:
                 authority, _, query = variable.raw.partition("://")[2].partition("?")
                 password = authority.rpartition("@")[0].partition(":")[2]
-                found = [password, *(part.partition("=")[2] for part in query.split("&"))]
+                options = [part.partition("=")[2] for part in query.split("&")]
+                # sslmode=require is no secret: a plain word would mask innocent text.
+                found = [password, *(option for option in options if not re.fullmatch(r"[a-z]+(-[a-z]+)?", option))]
                 if "://" not in variable.raw:
                     found = [variable.raw, *variable.raw.split(",")]
                 values |= {form.strip() for part in found for form in (part, unquote(part))}

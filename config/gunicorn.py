@@ -38,6 +38,15 @@ class EventLogger(Logger):
         self.error_log.propagate = True
         self._access_log_enabled = False
 
+    def warning(self, msg: Any, *args: Any, **kwargs: Any) -> None:
+        """A request that is no HTTP is quoted, headers and all: only what is wrong with it is told."""
+        super().warning(msg.partition("'")[0] if msg.startswith("Invalid request") else msg, *args, **kwargs)
+
+    def exception(self, msg: Any, *args: Any, **kwargs: Any) -> None:
+        """The address of the request is told without its query and the token of a link."""
+        args = tuple(logs.safe_path(text.partition("?")[0]) if isinstance(text, str) else text for text in args)
+        super().exception(msg, *args, **kwargs)
+
 
 logger_class = EventLogger
 wsgi_app = "config.wsgi"

@@ -79,7 +79,7 @@ def start(process_type: str, *, fd: int = 1, capture: bool = True) -> None:
 
 
 def log_uncaught(exc_info: Any) -> None:
-    if issubclass(exc_info[0], KeyboardInterrupt):
+    if issubclass(exc_info[0], (KeyboardInterrupt, SystemExit)):
         return
     logging.getLogger("uncaught").critical("uncaught %s", exc_info[0].__name__, exc_info=exc_info)
 
@@ -88,22 +88,33 @@ class PrintedLines(io.TextIOBase):
     """A text stream whose lines are events: of print, of a library's banner, of an interpreter's last words."""
 
     def __init__(self, name: str, level: int) -> None:
-        self.logger, self.level, self.rest = logging.getLogger(name), level, ""
+        self.logger, self.level, self.begun = logging.getLogger(name), level, threading.local()
 
     def writable(self) -> bool:
         return True
 
     def write(self, text: str) -> int:
-        *lines, self.rest = (self.rest + text).split("\n")
+        *lines, self.begun.line = (getattr(self.begun, "line", "") + text).split("\n")
         for line in filter(str.strip, lines):
             self.logger.log(self.level, "%s", line.rstrip())
         return len(text)
 
+    def flush(self) -> None:
+        """Tell what has no line break yet: who flushes, as the interpreter does at its end, wants it to be read."""
+        if getattr(self.begun, "line", ""):
+            self.write("\n")
+
+    @property
     def fileno(self) -> Any:
-        return None  # Celery would write to it past this class
+        raise AttributeError("what would be written past this stream is no event")  # so that nobody does
 
 
 # -- From a record to a line ----------------------------------------------------------------------------------------
+
+
+# What is ours to say needs no mask, not even when a password is the same word.
+OWN = {"timestamp", "level", "logger", "process_type", "process", "release", "commit", "request_id"}
+NUMBERS = {int, float, bool, type(None)}
 
 
 class EventHandler(logging.Handler):
@@ -113,7 +124,10 @@ class EventHandler(logging.Handler):
         try:
             line = self.format(record).encode("utf-8", "backslashreplace") + b"\n"
         except Exception as error:
-            line = f"logging failed for an event of {record.name}: {type(error).__name__}\n".encode()
+            text = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
+            text = f"an event cannot be told, {type(error).__name__}: {text}"
+            told = logging.makeLogRecord({"name": record.name, "levelname": "ERROR", "msg": text})
+            line = self.format(told).encode() + b"\n"
         try:
             while line:
                 line = line[os.write(Process.fd, line) :]
@@ -130,11 +144,14 @@ class EventFormatter(logging.Formatter):
     """The fields of an event: the process's, the record's, and those that the record carries in `event`."""
 
     def fields(self, record: logging.LogRecord) -> dict[str, Any]:
+        message = record.getMessage()
+        if path := getattr(getattr(record, "request", None), "path", ""):  # Django names it, with a link's token
+            message = message.replace(path, safe_path(path))
         return {
             "timestamp": f"{utc(int(record.created))}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": message,
             **Process.fields,
             "request_id": request_id.get(),
             **Process.trace(),
@@ -149,20 +166,35 @@ class EventFormatter(logging.Formatter):
 class JSONFormatter(EventFormatter):
     """One JSON object a line (RFC 8259), of at most LINE_BYTES."""
 
-    encoder = JsonEncoder(ensure_ascii=True)
+    encoder = JsonEncoder(ensure_ascii=True, allow_nan=False)
 
     def format(self, record: logging.LogRecord) -> str:
         fields = self.fields(record)
         if trace := self.trace(record):
             fields["traceback"] = trace
-        mask = masked if not getattr(record, "verbatim", False) else str
-        line = mask(self.encoder.encode(fields))
-        excess = len(line) - LINE_BYTES + 1
-        for name in ("traceback", "message"):
-            if excess > 0 and name in fields:
-                fields[name] = shortened(mask(fields[name]), excess)
-                line = mask(self.encoder.encode(fields))
-                excess = len(line) - LINE_BYTES + 1
+        if not getattr(record, "verbatim", False):
+            # Masked before they are encoded: in a finished line a mask could end in the middle of an escape.
+            texts = {
+                name: str(value) for name, value in fields.items() if name not in OWN and value.__class__ not in NUMBERS
+            }
+            joined = "\n".join(texts.values())
+            if masked(joined) != joined:  # hardly ever, so the texts are searched at once
+                fields |= {name: masked(text) for name, text in texts.items()}
+        line = self.encoder.encode(fields)
+        return line if len(line) < LINE_BYTES else self.shortened(fields)
+
+    def shortened(self, fields: dict[str, Any]) -> str:
+        """The line of an event that is too long: each turn cuts a piece out of its longest text."""
+        for _ in range(20):
+            sizes = {name: len(self.encoder.encode(text)) for name, text in fields.items() if isinstance(text, str)}
+            longest = max(sizes, key=sizes.__getitem__)
+            excess = len(self.encoder.encode(fields)) + 1 - LINE_BYTES + 40  # 40 for the mark
+            keep = int(len(fields[longest]) * max(1 - excess / sizes[longest], 0.25))
+            start, end = keep // 4, len(fields[longest]) - (keep - keep // 4)  # the last frames count most
+            fields[longest] = f"{fields[longest][:start]}\n… cut …\n{fields[longest][end:]}"
+            line = self.encoder.encode(fields)
+            if len(line) < LINE_BYTES:
+                break
         return line
 
 
@@ -184,26 +216,29 @@ class ConsoleFormatter(EventFormatter):
         return text if getattr(record, "verbatim", False) else masked(text)
 
 
-def shortened(text: str, excess: int) -> str:
-    """The text without a piece before its end, at least `excess` bytes of JSON shorter: the last frames count."""
-    keep = max(len(text) - int(excess * 1.1) - 40, 200)  # a line break is two bytes in JSON
-    return f"{text[: keep // 4]}\n… cut …\n{text[-(keep - keep // 4) :]}"
-
-
 # -- What must never be read in a log --------------------------------------------------------------------------------
 
-SENSITIVE = r"(?:pass(?:word|wd|phrase)?\w*|secret\w*|\w*token|api_?key|\w*signature|authorization|\w*cookie|sessionid)"
-HINTS = ("pass", "secret", "token", "api", "signature", "authorization", "cookie", "sessionid")
-# Each pattern with a text that a match has in lower case: to look for that first is twenty times as fast.
-PATTERNS = (
-    (("@",), re.compile(r"://[^/\s@\"'\\]+@"), "://***@"),
-    (("@",), re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), "***@***"),
-    (
-        HINTS,
-        re.compile(rf"(?i)\b({SENSITIVE})(\\?[\"']?\s*[=:]\s*\\?[\"']?(?:(?:basic|bearer|token)\s+)?)[^\s\"'&,;\\]+"),
-        r"\1\2***",
-    ),
+SENSITIVE = (
+    r"(?:pass(?:word|wd|phrase)|\bpass\b|secret|token|api[_-]?key|signature|authorization|cookie|session_?(?:id|key))"
 )
+HINTS = ("pass", "secret", "token", "api", "signature", "authorization", "cookie", "session")
+# A name, what stands between it and its value, and the value: quoted, a header's whole line, or a word.
+NAMED = (
+    rf"(?i)(?P<name>(?:{SENSITIVE}\w{{0,40}}\\*[\"']? *[=:]>?|"
+    rf"\([bu]?[\"'][\w-]{{0,40}}?{SENSITIVE}[\"'] *,) *(?:[\[(] *)?)"
+    r"(?:(?P<quote>[bu]?(?P<end>\\*[\"']))(?:(?!(?P=end))(?:\\.|[^\\\n]))*"
+    r"|(?:(?<=cookie: )|(?<=authorization: ))[^\n\"']+"
+    r"|(?:(?:basic|bearer|token) +)?[^\s\"'&,;]+)"
+)
+# Each pattern with a text that a match has in lower case: to look for that first is twenty times as fast. None of them
+# takes more than linear time, however long the text.
+PATTERNS = (
+    (("@",), re.compile(r"://[^/\s\"']+@"), "://***@"),
+    (("@", "%40"), re.compile(r"(?<![\w.+-])[\w.+-]+(?:@|%40)[\w-]+(?:\.[\w-]+)+"), "***@***"),
+    (("?",), re.compile(r"\?[\w.%\[\]-]+=[^\s\"'<>]*"), "?***"),
+    (HINTS, re.compile(NAMED), r"\g<name>\g<quote>***"),
+)
+SUSPECT = re.compile(r"[@%=:,]")  # each match has one of them
 _secrets: re.Pattern[str] | None = None
 
 
@@ -213,9 +248,11 @@ def masked(text: str) -> str:
     if _secrets is None:
         from config.env import env
 
-        values = sorted(env.secret_values(), key=len, reverse=True)
-        _secrets = re.compile("|".join(map(re.escape, values)) or r"(?!)")
+        values = {form for value in env.secret_values() for form in (value, repr(value)[1:-1])}
+        _secrets = re.compile("|".join(map(re.escape, sorted(values, key=len, reverse=True))) or r"(?!)")
     text = _secrets.sub("***", text)
+    if not SUSPECT.search(text):
+        return text
     lower = text.lower()
     for hints, pattern, replacement in PATTERNS:
         if any(map(lower.__contains__, hints)):
@@ -248,22 +285,21 @@ class RequestMiddleware:
         begun = time.perf_counter()
         given = request.META.get("HTTP_X_REQUEST_ID", "")
         own = given if WELL_FORMED.fullmatch(given) else os.urandom(16).hex()
-        token = request_id.set(own)
+        request_id.set(own)  # until the answer is closed: a streamed one is made after this
         ids = {"request_id": own, **Process.trace()}  # the span has ended when the event is told
-        try:
-            response = self.get_response(request)
-        finally:
-            request_id.reset(token)
+        response = self.get_response(request)
         response["X-Request-ID"] = own
         close = response.close
 
         def close_and_tell() -> None:
             response.close = close  # type: ignore[method-assign]
-            left = isinstance(sys.exc_info()[1], OSError)  # the server closes it while the broken connection is raised
+            error = sys.exc_info()[1]  # the server closes it while the broken connection is raised
             try:
                 close()
             finally:
-                tell(request, response, ids, begun, left)
+                tell(request, response, ids, begun, isinstance(error, (ConnectionError, TimeoutError)))
+                if error is None:  # which the server tells next
+                    request_id.set("")
 
         response.close = close_and_tell  # type: ignore[method-assign]
         return response

@@ -126,8 +126,8 @@ class Deploy:
         self.processes.append(process)
         return process
 
-    def start_web(self):
-        web = self.start("web")
+    def start_web(self, *more):
+        web = self.start("web", *more)
         wait_until(lambda: status(f"{self.address}/health/ready/") == 200, 30, lambda: web.text)
         return web
 

@@ -24,6 +24,11 @@ def broken_task():
     raise LookupError("a bug in a task")
 
 
+@app.task(name="deadly")
+def deadly():
+    os._exit(9)
+
+
 @job()
 def starts_more():
     enqueue(quiet)
@@ -54,4 +59,5 @@ def unlucky():
 @job()
 def indiscreet(address):
     """Fails with all that must not be read in the text of its exception."""
-    raise RuntimeError(f"{os.environ['EMAIL_URL']} {os.environ['SECRET_KEY']} password={address} {address}@example.com")
+    urls = f"{os.environ['DATABASE_URL']} {os.environ['EMAIL_URL']}"
+    raise RuntimeError(f"{urls} {os.environ['SECRET_KEY']} password={address} {address}@example.com")

@@ -1,6 +1,7 @@
 """Factor XI: every process writes its events to stdout, one JSON object a line, and nothing of another shape."""
 
 import base64
+import fcntl
 import http.client
 import json
 import os
@@ -14,6 +15,7 @@ from contextlib import closing
 import pytest
 
 from tests.processes import BIN, ROOT, Deploy, Person, Process, program, wait_until
+from tests.twelve.mail_server import mail_server
 
 pytestmark = pytest.mark.e2e
 
@@ -184,12 +186,44 @@ def test_a_boot_that_fails_is_told_in_events(command, tmp_path):
     assert "DEBUG is 'maybe'" in told
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (
+            ("gunicorn", "-c", "python:config.gunicorn", "-b", "127.0.0.1:0", "tests.twelve.nowhere"),
+            "ModuleNotFoundError",
+        ),
+        (("celery", "-q", "-A", "config", "worker", "-I", "tests.twelve.nowhere"), "ModuleNotFoundError"),
+        (
+            ("celery", "-q", "-A", "config", "beat", "--pidfile=", "-S", "tests.twelve.nowhere:Scheduler"),
+            "tests.twelve",
+        ),
+        (("celery", "-q", "-A", "config", "worker", "--wrong-option"), "No such option"),
+    ],
+    ids=["web", "worker", "clock", "option"],
+)
+def test_an_error_that_ends_a_process_is_told_in_events(command, said, tmp_path):
+    deploy = Deploy(tmp_path)
+    process = Process(["/usr/bin/env", *command], environment=deploy.environment, output=tmp_path / "out")
+    deploy.processes.append(process)
+    assert process.child.wait(60) != 0
+    assert [e for e in events(process.text) if said in e["message"] + e.get("traceback", "")]
+
+
+def test_a_task_that_kills_its_process_is_told(make_deploy):
+    deploy = make_deploy()
+    worker = deploy.start("worker", "-I", "tests.twelve.noise")
+    enqueue(deploy, "deadly.delay()")
+    wait_until(lambda: [e for e in events(worker.text) if "exitcode 9" in e["message"]], 40, lambda: worker.text)
+    worker.kill()
+
+
 def test_the_last_words_of_a_process_are_an_event(tmp_path):
-    code = "from config import logs; logs.start('web'); print('hello'); raise OverflowError('the end')"
+    code = "from config import logs; logs.start('web'); print('hello', end=''); raise OverflowError('the end')"
     environment = {"PATH": str(BIN), "READ_DOT_ENV": "false", "PYTHONPATH": str(ROOT)}
     process = Process([str(BIN / "python"), "-c", code], environment=environment, output=tmp_path / "out")
     assert process.child.wait(30) == 1
-    hello, end = events(process.text)
+    end, hello = events(process.text)  # a line without an end is told when the interpreter flushes it
     assert (hello["logger"], hello["message"]) == ("stdout", "hello")
     assert (end["logger"], end["level"]) == ("uncaught", "critical")
     assert "OverflowError: the end" in end["traceback"]
@@ -201,12 +235,16 @@ def test_uvicorn_tells_of_a_request_in_one_event(make_deploy, tmp_path):
     server = Process(["/usr/bin/env", *command], environment=deploy.environment, output=tmp_path / "uvicorn.log")
     deploy.processes.append(server)
     wait_until(lambda: "running on" in server.text, 30, lambda: server.text)
-    assert ask(deploy, "/").status == 200
+    answer = ask(deploy, "/", X_Request_ID=ID)
+    assert (answer.status, answer.getheader("X-Request-ID")) == (200, ID)
+    sql(deploy, "DROP TABLE django_session")
+    assert ask(deploy, "/?token=x", Cookie="sessionid=0123456789abcdef0123456789abcdef").status == 500
     server.stop()
-    own = [line for line in server.text.splitlines() if line.startswith("{")]
-    (event,) = [e for e in events("\n".join(own)) if e["logger"] == "access"]
-    assert (event["path"], event["status"]) == ("/", 200)
-    assert "GET /" not in server.text.replace(json.dumps(event["message"]), "")
+    told = events(server.text)
+    fine, broken = [e for e in told if e["logger"] == "access"]
+    assert (fine["path"], fine["status"], fine["request_id"]) == ("/", 200, ID)
+    assert "no such table: django_session" in broken["traceback"]
+    assert [e for e in told if "GET /" in e["message"] or "no such table" in json.dumps(e)] == [fine, broken]
 
 
 def test_the_request_id_is_kept_or_made_and_travels_into_the_mail(make_deploy):
@@ -223,6 +261,32 @@ def test_the_request_id_is_kept_or_made_and_travels_into_the_mail(make_deploy):
     ((arguments, request_id),) = sql(deploy, "SELECT arguments, request_id FROM jobs_job")
     assert request_id == ID
     assert f"X-Request-ID: {ID}".encode() in base64.b64decode(json.loads(arguments)[2])
+
+
+def test_an_answer_that_breaks_off_is_told_under_its_request(make_deploy):
+    deploy = make_deploy()
+    web = deploy.start_web("tests.twelve.noisy_site")
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        ask(deploy, "/breaks-off/?token=x", X_Request_ID=ID)
+    (event,) = wait_for_event(web, logger="gunicorn.error", request_id=ID)
+    assert "LookupError: a bug in a stream" in event["traceback"]
+    told = [e for e in events(web.text) if e["request_id"] == ID]
+    assert [e["logger"] for e in told] == ["tests.twelve.noisy_site", "access", "gunicorn.error"]
+    assert "client_left" not in told[1]
+    assert [e for e in events(web.text) if "a bug in a stream" in json.dumps(e)] == [event]
+
+
+def test_the_id_of_a_request_is_on_its_mail_and_on_the_event_of_the_job_that_sent_it(make_deploy):
+    with mail_server() as server:
+        deploy = make_deploy(EMAIL_URL=f"smtp://127.0.0.1:{server.server_address[1]}")
+        deploy.start_web()
+        worker = deploy.start("worker")
+        person = Person(deploy.address)
+        person.opener.addheaders = [("X-Request-ID", ID)]
+        person.post("/accounts/signup/", {"email": "new@example.com", "password1": PASSWORD})
+        (event,) = wait_for_event(worker, task="apps.jobs.mail.deliver", outcome="done")
+        assert event["request_id"] == ID
+        assert [f"\r\nX-Request-ID: {ID}\r\n".encode() in mail for mail in server.mails] == [True]
 
 
 def test_a_probe_that_fails_is_told(make_deploy):
@@ -265,7 +329,7 @@ def test_no_event_has_a_secret_or_an_address(make_deploy, debug):
         "EMAIL_URL": "smtp://canary-user:canary-password@127.0.0.1:9",
     }
     deploy = make_deploy(DEBUG=debug, LOG_FORMAT="json", **canaries)
-    web, worker = deploy.start_web(), deploy.start("worker", "-I", "tests.twelve.noise")
+    web, worker = deploy.start_web("tests.twelve.noisy_site"), deploy.start("worker", "-I", "tests.twelve.noise")
     clock = deploy.start("clock")
     person = Person(deploy.address)
     person.opener.addheaders = [("Authorization", "Bearer canary-token")]
@@ -275,10 +339,21 @@ def test_no_event_has_a_secret_or_an_address(make_deploy, debug):
     form = "password=canary-form&email=canary@example.com"
     sent = {"Content_Type": "application/x-www-form-urlencoded"}
     assert ask(deploy, f"/accounts/password/reset/key/{key}/").status == 200
+    assert ask(deploy, f"/accounts/password/reset/key/{key}/", "POST", form, **sent).status == 403
     query = "token=canary-query&email=canary@example.com"
     assert ask(deploy, f"/nowhere?{query}", Cookie="other=canary-cookie").status == 404
     assert ask(deploy, "/", Host="canary.example.com").status == 400
     assert ask(deploy, "/accounts/login/?next=canary", "POST", form, **sent).status == 403
+    secrets = {"Authorization": "Bearer canary-token", "Cookie": "a=canary-cookie; sessionid=canary-session"}
+    answer = ask(deploy, f"/indiscreet/?{query}", "POST", form, **sent, **secrets, X_Api_Key="canary-header")
+    assert answer.status == 500
+    for malformed in (
+        "GET /?token=canary-line HTTP/9.9\r\n",
+        "GET / HTTP/1.1\r\nAuthorization Bearer canary-header\r\n",
+    ):
+        with socket.create_connection(("127.0.0.1", deploy.port)) as client:
+            client.sendall(f"{malformed}\r\n".encode())
+            assert b" 400 " in client.makefile("rb").readline()
     sql(deploy, "DROP TABLE django_session")
     assert ask(deploy, "/?q=canary", Cookie="sessionid=canary-session-0123456789012345").status == 500
     enqueue(deploy, "enqueue(indiscreet, 'canary-argument')")
@@ -287,7 +362,7 @@ def test_no_event_has_a_secret_or_an_address(make_deploy, debug):
     for process in (web, worker, clock):
         process.stop()
         assert events(process.text)
-        assert [line for line in process.text.splitlines() if "canary" in line.lower()] == []
+        assert re.findall(".{,40}canary.{,20}", process.text, re.IGNORECASE) == []
 
 
 def test_the_result_of_a_command_is_clean_and_its_events_are_on_stderr(make_deploy):
@@ -311,6 +386,7 @@ def test_the_lines_of_processes_that_share_a_pipe_never_mix(tmp_path):
     command = [str(BIN / "python"), "-c", code]
     reader = []
     read, write = os.pipe()
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
     children = [subprocess.Popen(command, env=environment, stdout=write) for _ in range(2)]
     os.close(write)
     with os.fdopen(read, "rb", buffering=0) as pipe:

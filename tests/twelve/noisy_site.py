@@ -1,0 +1,31 @@
+"""The site with pages that go wrong: `gunicorn … tests.twelve.noisy_site`."""
+
+import logging
+
+from django.http import StreamingHttpResponse
+from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
+
+from config.wsgi import application  # isort: skip  # noqa: F401  # what gunicorn serves; loads the apps
+from config import urls
+
+logger = logging.getLogger(__name__)
+
+
+@csrf_exempt
+def indiscreet(request):
+    """Fails with all that a request has in the text of its exception."""
+    sent = f"{request.POST} {request.body!r} {request.headers} {request.META}"
+    raise RuntimeError(f"{request.build_absolute_uri()} {sent}")
+
+
+def breaks_off(request):
+    def stream():
+        yield b"x" * 100_000
+        logger.info("in the middle")
+        raise LookupError("a bug in a stream")
+
+    return StreamingHttpResponse(stream())
+
+
+urls.urlpatterns += [path("indiscreet/", indiscreet), path("breaks-off/", breaks_off)]

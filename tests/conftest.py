@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
+from tests.processes import Deploy
+
 
 @pytest.fixture(scope="session", autouse=True)
 def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -39,3 +41,24 @@ def media(tmp_path: Path, settings) -> Path:  # type: ignore[no-untyped-def]
         "default": settings.STORAGES["default"] | {"OPTIONS": {"location": str(folder)}}
     }
     return folder
+
+
+@pytest.fixture
+def make_deploy(tmp_path):  # type: ignore[no-untyped-def]
+    """Make a deploy with a superuser, eve@example.com; its processes are ended with the test."""
+    made = []
+
+    def make(name="deploy", **variables):
+        folder = tmp_path / name
+        folder.mkdir()
+        deploy = Deploy(
+            folder, DJANGO_SUPERUSER_PASSWORD="a long enough passphrase", RELEASE_VERSION="v42", **variables
+        )
+        deploy.manage("migrate", "--noinput", "--verbosity", "0")
+        deploy.manage("createsuperuser", "--noinput", "--email", "eve@example.com")
+        made.append(deploy)
+        return deploy
+
+    yield make
+    for deploy in made:
+        deploy.close()

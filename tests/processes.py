@@ -1,7 +1,9 @@
 """Real processes for the tests: started from the Procfile's own lines, told apart by their id, stopped by signals."""
 
 import contextlib
+import http.client
 import http.cookiejar
+import json
 import mimetypes
 import os
 import re
@@ -9,6 +11,7 @@ import shlex
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -22,6 +25,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
+PATH = f"{BIN}{os.pathsep}/usr/bin{os.pathsep}/bin"
 NO_PROXY = urllib.request.ProxyHandler({})  # the machine's proxy is not for loopback
 DIRECT = urllib.request.build_opener(NO_PROXY)
 
@@ -140,6 +144,22 @@ class Deploy:
         assert not check or result.returncode == 0, result.stderr
         return result
 
+    def sql(self, query):
+        """The rows of a query, past the site."""
+        with contextlib.closing(sqlite3.connect(self.database, timeout=20)) as connection:
+            rows = connection.execute(query).fetchall()
+            connection.commit()
+            return rows
+
+    def ask(self, path, method="GET", body=None, **headers):
+        """One request on a connection of its own; returns the answer with its body read."""
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            answer.body = answer.read()
+            return answer
+
     def close(self):
         for process in self.processes:
             process.kill()
@@ -202,6 +222,40 @@ class Person:
         link = wait_until(lambda: re.search(r"(http://\S+/confirm-email/[^\s/]+/)", mails()), 60, mails)[1]
         self.post(urllib.parse.urlsplit(link).path)
         self.post("/accounts/login/", {"login": email, "password": password})
+
+
+# A config that every process takes, for those that are run to their end.
+GOOD = {
+    "SECRET_KEY": "for-the-tests-only-and-long-enough-to-count-as-a-key",
+    "DATABASE_URL": "sqlite:///:memory:",
+    "CELERY_BROKER_URL": "filesystem://",
+    "EMAIL_URL": "smtp://localhost:2525",
+    "MEDIA_STORAGE_URL": "file://",
+    "ALLOWED_HOSTS": "localhost",
+}
+
+
+def run(command, **variables):
+    """Run a program of the virtual environment with these variables alone; returns the completed process."""
+    return subprocess.run(
+        [str(BIN / command[0]), *command[1:]],
+        cwd=ROOT,
+        env={"PATH": PATH, "READ_DOT_ENV": "false", **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def named(result):
+    """The variables that the report complains of."""
+    return {line.split()[0] for line in told(result).splitlines() if line.startswith("  ")}
+
+
+def told(result):
+    """What the process said of its config: text from a command, events from a long-running process."""
+    lines = (result.stderr + result.stdout).splitlines()
+    return "\n".join(json.loads(line)["message"] if line.startswith("{") else line for line in lines)
 
 
 def program(*names):

@@ -1,24 +1,10 @@
 """Every process tells all that is wrong with its config, once and readably, and then exits."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-BIN = Path(sys.executable).parent
-PATH = f"{BIN}{os.pathsep}/usr/bin{os.pathsep}/bin"
-GOOD = {
-    "SECRET_KEY": "for-the-tests-only-and-long-enough-to-count-as-a-key",
-    "DATABASE_URL": "sqlite:///:memory:",
-    "CELERY_BROKER_URL": "filesystem://",
-    "EMAIL_URL": "smtp://localhost:2525",
-    "MEDIA_STORAGE_URL": "file://",
-    "ALLOWED_HOSTS": "localhost",
-}
+from tests.processes import GOOD, named, run, told
 
 COMMAND = ("python", "manage.py", "migrate")
 GUNICORN = ("gunicorn", "-c", "python:config.gunicorn", "-b", "127.0.0.1:0")
@@ -29,28 +15,6 @@ CLOCK = ("celery", "-A", "config", "beat", "--pidfile=")
 WEB = (GUNICORN, WSGI, UVICORN, ("python", "manage.py", "runserver", "--noreload"))
 ALL = (COMMAND, *WEB, WORKER, CLOCK)
 REQUIRED = {"SECRET_KEY", "DATABASE_URL", "CELERY_BROKER_URL", "EMAIL_URL", "MEDIA_STORAGE_URL"}
-
-
-def run(command, **variables):
-    return subprocess.run(
-        [str(BIN / command[0]), *command[1:]],
-        cwd=ROOT,
-        env={"PATH": PATH, "READ_DOT_ENV": "false", **variables},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
-def named(result):
-    """The variables that the report complains of."""
-    return {line.split()[0] for line in told(result).splitlines() if line.startswith("  ")}
-
-
-def told(result):
-    """What the process said of its config: text from a command, events from a long-running process."""
-    lines = (result.stderr + result.stdout).splitlines()
-    return "\n".join(json.loads(line)["message"] if line.startswith("{") else line for line in lines)
 
 
 @pytest.mark.parametrize("command", ALL, ids=" ".join)

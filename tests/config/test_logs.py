@@ -10,7 +10,7 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.test import Client, RequestFactory
 
 from config import logs
-from tests.config.test_entry_points import GOOD, named, run
+from tests.processes import GOOD, named, run
 
 
 def line(formatter, message, *args, **record):

@@ -7,7 +7,7 @@ import pytest
 from django.conf import settings
 
 from config.env import env
-from tests.config.test_entry_points import GOOD, run
+from tests.processes import GOOD, run
 
 MODULES = sorted(Path("config/settings").glob("[a-z]*.py"))
 

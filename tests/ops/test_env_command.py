@@ -2,7 +2,7 @@
 
 from apps.ops import environment
 from config.env import env
-from tests.config.test_entry_points import GOOD, run
+from tests.processes import GOOD, run
 
 ENV = ("python", "manage.py", "env")
 

@@ -2,8 +2,6 @@
 
 import io
 import shutil
-import sqlite3
-from contextlib import closing
 
 import pytest
 from PIL import Image
@@ -30,14 +28,9 @@ def person(deploy):
     return person
 
 
-def ask(deploy, query):
-    with closing(sqlite3.connect(deploy.database, timeout=20)) as connection:
-        return connection.execute(query).fetchone()
-
-
 def rendition_job(deploy):
     """State and attempts of the job that makes the renditions."""
-    return ask(deploy, "SELECT state, attempts FROM jobs_job WHERE task LIKE '%make_renditions'")
+    return deploy.sql("SELECT state, attempts FROM jobs_job WHERE task LIKE '%make_renditions'")[0]
 
 
 def picture(width, height):
@@ -48,8 +41,8 @@ def picture(width, height):
 
 
 def assert_ready_once(deploy, person):
-    assert ask(deploy, "SELECT count(*) FROM jobs_job WHERE task LIKE '%make_renditions'") == (1,)
-    assert ask(deploy, "SELECT state FROM photos_photo") == ("ready",)
+    assert deploy.sql("SELECT count(*) FROM jobs_job WHERE task LIKE '%make_renditions'") == [(1,)]
+    assert deploy.sql("SELECT state FROM photos_photo") == [("ready",)]
     stored = sorted(path.name for path in deploy.media.rglob("*") if path.is_file())
     assert stored == ["1600.webp", "320.webp", "original.png"]
     assert ".webp" in person.get("/photos/")

@@ -2,18 +2,15 @@
 
 import gzip
 import json
-import sqlite3
 import threading
 import zlib
-from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import brotli
 import pytest
 
-from tests.config.test_entry_points import GOOD, named, run
-from tests.processes import Deploy, Person, free_port, wait_until
-from tests.twelve.test_11_logs import ID, ask, enqueue, events, wait_for_event
+from tests.events import ID, enqueue, events, wait_for_event
+from tests.processes import GOOD, Person, free_port, named, run, wait_until
 
 pytestmark = pytest.mark.timeout(180)
 DECODERS = {
@@ -78,27 +75,6 @@ def receiver():
     receiver.server.server_close()
 
 
-@pytest.fixture
-def make_deploy(tmp_path):
-    made = []
-
-    def make(**variables):
-        deploy = Deploy(tmp_path, RELEASE_VERSION="v42", **variables)
-        deploy.manage("migrate", "--noinput", "--verbosity", "0")
-        made.append(deploy)
-        return deploy
-
-    yield make
-    for deploy in made:
-        deploy.close()
-
-
-def break_sessions(deploy):
-    with closing(sqlite3.connect(deploy.database, timeout=20)) as connection:
-        connection.execute("DROP TABLE django_session")
-        connection.commit()
-
-
 @pytest.mark.parametrize("entry", ["config.wsgi", "config.asgi", "config.celery"])
 def test_nothing_of_either_is_imported_without_its_variable(entry):
     show = f"import {entry}, sys; sys.exit(bool({{'sentry_sdk', 'opentelemetry', 'requests'}} & set(sys.modules)))"
@@ -129,9 +105,9 @@ def test_sentry_gets_each_error_once_with_its_request_id_and_without_secrets(mak
         EMAIL_URL="smtp://canary:canary-password@127.0.0.1:9",
     )
     web, worker = deploy.start_web(), deploy.start("worker", "-I", "tests.twelve.noise")
-    break_sessions(deploy)
+    deploy.sql("DROP TABLE django_session")
     form = "password=canary-form"
-    assert ask(deploy, "/?q=canary", "GET", form, Cookie="sessionid=canary123", X_Request_ID=ID).status == 500
+    assert deploy.ask("/?q=canary", "GET", form, Cookie="sessionid=canary123", X_Request_ID=ID).status == 500
     enqueue(deploy, "enqueue(broken_job)", "enqueue(indiscreet, 'canary')", "broken_task.delay()", "enqueue(quiet)")
     wait_for_event(worker, task="tests.twelve.noise.quiet", outcome="done")
     wait_until(lambda: len(receiver.sentry_events()) >= 4, 30, lambda: [(p, b[:300]) for p, b in receiver.posted])
@@ -155,7 +131,7 @@ def test_a_trace_leads_from_the_request_to_its_task_and_is_in_the_events(make_de
     deploy = make_deploy(OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{receiver.port}")
     web, worker = deploy.start_web(), deploy.start("worker", "-I", "tests.twelve.noise")
     trace = "0af7651916cd43dd8448eb211c80319c"
-    answer = ask(deploy, "/accounts/login/", traceparent=f"00-{trace}-b7ad6b7169203331-01")
+    answer = deploy.ask("/accounts/login/", traceparent=f"00-{trace}-b7ad6b7169203331-01")
     assert answer.status == 200
     person = Person(deploy.address)
     person.opener.addheaders = [("traceparent", f"00-{trace}-b7ad6b7169203331-01")]
@@ -163,11 +139,11 @@ def test_a_trace_leads_from_the_request_to_its_task_and_is_in_the_events(make_de
     (job,) = wait_for_event(worker, task="apps.jobs.mail.deliver", outcome="done")
     assert job["trace_id"] == trace
     key = "1-canaryc-0123456789canary0123456789canary"
-    assert ask(deploy, f"/accounts/password/reset/key/{key}/?token=canary&email=canary@example.com").status == 200
+    assert deploy.ask(f"/accounts/password/reset/key/{key}/?token=canary&email=canary@example.com").status == 200
     enqueue(deploy, "broken_task.delay()", "enqueue(indiscreet, 'canary')")
     wait_for_event(worker, task="tests.twelve.noise.indiscreet", outcome="failed")
     for _ in range(12):  # each thread of the server once, at least
-        assert ask(deploy, "/accounts/login/").status == 200
+        assert deploy.ask("/accounts/login/").status == 200
     wait_until(
         lambda: {service for service, _ in receiver.spans()} == {"web", "worker"}, 30, lambda: web.text + worker.text
     )
@@ -199,9 +175,9 @@ def test_a_receiver_that_is_away_costs_no_request_and_no_process_its_end(make_de
             OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}", SENTRY_DSN=f"http://key@127.0.0.1:{port}/1"
         )
         web = deploy.start_web()
-        break_sessions(deploy)
+        deploy.sql("DROP TABLE django_session")
         for _ in range(20):
-            assert ask(deploy, "/", Cookie="sessionid=0123456789").status == 500
+            assert deploy.ask("/", Cookie="sessionid=0123456789").status == 500
         assert web.stop(seconds=15) == 0
         slow = [e for e in events(web.text) if e["logger"] == "access" and e["duration_ms"] > 2000]
         assert slow == []

@@ -7,77 +7,19 @@ import json
 import os
 import re
 import socket
-import sqlite3
 import subprocess
 import threading
 from contextlib import closing
 
 import pytest
 
+from tests.events import ID, enqueue, events, wait_for_event
 from tests.processes import BIN, ROOT, Deploy, Person, Process, program, wait_until
 from tests.twelve.mail_server import mail_server
 
 pytestmark = pytest.mark.e2e
 
-FIELDS = {"timestamp", "level", "logger", "message", "process_type", "process", "release", "commit", "request_id"}
 PASSWORD = "a long enough passphrase"
-ID = "from-the-router-0123"
-
-
-def events(text):
-    """The events of an output; fails for a line that is none."""
-    found = [json.loads(line) for line in text.splitlines()]
-    for event in found:
-        assert event.keys() >= FIELDS, event
-        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", event["timestamp"])
-    return found
-
-
-@pytest.fixture
-def make_deploy(tmp_path):
-    made = []
-
-    def make(name="deploy", **variables):
-        folder = tmp_path / name
-        folder.mkdir()
-        deploy = Deploy(folder, DJANGO_SUPERUSER_PASSWORD=PASSWORD, RELEASE_VERSION="v42", **variables)
-        deploy.manage("migrate", "--noinput", "--verbosity", "0")
-        deploy.manage("createsuperuser", "--noinput", "--email", "eve@example.com")
-        made.append(deploy)
-        return deploy
-
-    yield make
-    for deploy in made:
-        deploy.close()
-
-
-def enqueue(deploy, *lines):
-    """Run these lines in a one-off process of the deploy, under a known request id."""
-    code = f"from tests.twelve.noise import *; from config import logs; logs.request_id.set('{ID}'); "
-    deploy.manage("shell", "--no-imports", "-c", code + "; ".join(lines))
-
-
-def sql(deploy, query):
-    with closing(sqlite3.connect(deploy.database, timeout=20)) as connection:
-        rows = connection.execute(query).fetchall()
-        connection.commit()
-        return rows
-
-
-def ask(deploy, path, method="GET", body=None, **headers):
-    """One request on a connection of its own; returns the answer with its body read."""
-    with closing(http.client.HTTPConnection("127.0.0.1", deploy.port, timeout=30)) as connection:
-        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
-        answer = connection.getresponse()
-        answer.body = answer.read()
-        return answer
-
-
-def wait_for_event(process, **fields):
-    def found():
-        return [e for e in events(process.text) if all(e.get(name) == value for name, value in fields.items())]
-
-    return wait_until(found, 40, lambda: f"{fields} in\n{process.text}")
 
 
 @pytest.mark.parametrize("arguments", ["", "--access-logfile - --log-level debug"], ids=["plain", "forced"])
@@ -86,10 +28,10 @@ def test_every_line_of_the_web_is_an_event_and_every_request_exactly_one(make_de
     web = deploy.start_web()
     person = Person(deploy.address)
     person.post("/accounts/login/", {"login": "eve@example.com", "password": PASSWORD})
-    assert ask(deploy, "/nowhere?secret=1").status == 404
+    assert deploy.ask("/nowhere?secret=1").status == 404
     session = next(cookie for cookie in person.cookies if cookie.name == "sessionid")
-    sql(deploy, "DROP TABLE django_session")
-    broken = ask(deploy, "/", Cookie=f"sessionid={session.value}", X_Request_ID=ID)
+    deploy.sql("DROP TABLE django_session")
+    broken = deploy.ask("/", Cookie=f"sessionid={session.value}", X_Request_ID=ID)
     assert broken.status == 500
     assert ID in broken.body.decode()
     assert web.stop() == 0
@@ -235,10 +177,10 @@ def test_uvicorn_tells_of_a_request_in_one_event(make_deploy, tmp_path):
     server = Process(["/usr/bin/env", *command], environment=deploy.environment, output=tmp_path / "uvicorn.log")
     deploy.processes.append(server)
     wait_until(lambda: "running on" in server.text, 30, lambda: server.text)
-    answer = ask(deploy, "/", X_Request_ID=ID)
+    answer = deploy.ask("/", X_Request_ID=ID)
     assert (answer.status, answer.getheader("X-Request-ID")) == (200, ID)
-    sql(deploy, "DROP TABLE django_session")
-    assert ask(deploy, "/?token=x", Cookie="sessionid=0123456789abcdef0123456789abcdef").status == 500
+    deploy.sql("DROP TABLE django_session")
+    assert deploy.ask("/?token=x", Cookie="sessionid=0123456789abcdef0123456789abcdef").status == 500
     server.stop()
     told = events(server.text)
     fine, broken = [e for e in told if e["logger"] == "access"]
@@ -250,15 +192,15 @@ def test_uvicorn_tells_of_a_request_in_one_event(make_deploy, tmp_path):
 def test_the_request_id_is_kept_or_made_and_travels_into_the_mail(make_deploy):
     deploy = make_deploy()
     deploy.start_web()
-    assert ask(deploy, "/", X_Request_ID=ID).getheader("X-Request-ID") == ID
+    assert deploy.ask("/", X_Request_ID=ID).getheader("X-Request-ID") == ID
     for malformed in ("short", "x" * 65, "with spaces in it", "quote\"and'more"):
-        made = ask(deploy, "/", X_Request_ID=malformed).getheader("X-Request-ID")
+        made = deploy.ask("/", X_Request_ID=malformed).getheader("X-Request-ID")
         assert made != malformed
         assert re.fullmatch(r"[0-9a-f]{32}", made)
     person = Person(deploy.address)
     person.opener.addheaders = [("X-Request-ID", ID)]
     person.post("/accounts/password/reset/", {"email": "eve@example.com"})
-    ((arguments, request_id),) = sql(deploy, "SELECT arguments, request_id FROM jobs_job")
+    ((arguments, request_id),) = deploy.sql("SELECT arguments, request_id FROM jobs_job")
     assert request_id == ID
     assert f"X-Request-ID: {ID}".encode() in base64.b64decode(json.loads(arguments)[2])
 
@@ -267,7 +209,7 @@ def test_an_answer_that_breaks_off_is_told_under_its_request(make_deploy):
     deploy = make_deploy()
     web = deploy.start_web("tests.twelve.noisy_site")
     with pytest.raises((http.client.IncompleteRead, ConnectionError)):
-        ask(deploy, "/breaks-off/?token=x", X_Request_ID=ID)
+        deploy.ask("/breaks-off/?token=x", X_Request_ID=ID)
     (event,) = wait_for_event(web, logger="gunicorn.error", request_id=ID)
     assert "LookupError: a bug in a stream" in event["traceback"]
     told = [e for e in events(web.text) if e["request_id"] == ID]
@@ -296,8 +238,8 @@ def test_a_probe_that_fails_is_told(make_deploy):
     for path in deploy.folder.glob("db.sqlite3*"):
         path.unlink()
     deploy.database.mkdir()
-    assert ask(deploy, "/health/live/").status == 200
-    assert ask(deploy, "/health/ready/").status == 503
+    assert deploy.ask("/health/live/").status == 200
+    assert deploy.ask("/health/ready/").status == 503
     (event,) = wait_for_event(web, logger="access")
     assert (event["path"], event["status"], event["level"]) == ("/health/ready/", 503, "error")
 
@@ -309,7 +251,7 @@ def test_a_client_that_leaves_is_told(make_deploy):
     (deploy.media / "large").write_bytes(b"x" * 30_000_000)
     link = "from django.core.files.storage import default_storage as s; print(s.url('large'))"
     path = deploy.manage("shell", "--no-imports", "-c", link).stdout.strip()
-    assert len(ask(deploy, path).body) == 30_000_000
+    assert len(deploy.ask(path).body) == 30_000_000
     client = socket.create_connection(("127.0.0.1", deploy.port))
     client.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
     assert client.recv(1000)
@@ -338,14 +280,14 @@ def test_no_event_has_a_secret_or_an_address(make_deploy, debug):
     key = "1-canaryc-0123456789canary0123456789canary"
     form = "password=canary-form&email=canary@example.com"
     sent = {"Content_Type": "application/x-www-form-urlencoded"}
-    assert ask(deploy, f"/accounts/password/reset/key/{key}/").status == 200
-    assert ask(deploy, f"/accounts/password/reset/key/{key}/", "POST", form, **sent).status == 403
+    assert deploy.ask(f"/accounts/password/reset/key/{key}/").status == 200
+    assert deploy.ask(f"/accounts/password/reset/key/{key}/", "POST", form, **sent).status == 403
     query = "token=canary-query&email=canary@example.com"
-    assert ask(deploy, f"/nowhere?{query}", Cookie="other=canary-cookie").status == 404
-    assert ask(deploy, "/", Host="canary.example.com").status == 400
-    assert ask(deploy, "/accounts/login/?next=canary", "POST", form, **sent).status == 403
+    assert deploy.ask(f"/nowhere?{query}", Cookie="other=canary-cookie").status == 404
+    assert deploy.ask("/", Host="canary.example.com").status == 400
+    assert deploy.ask("/accounts/login/?next=canary", "POST", form, **sent).status == 403
     secrets = {"Authorization": "Bearer canary-token", "Cookie": "a=canary-cookie; sessionid=canary-session"}
-    answer = ask(deploy, f"/indiscreet/?{query}", "POST", form, **sent, **secrets, X_Api_Key="canary-header")
+    answer = deploy.ask(f"/indiscreet/?{query}", "POST", form, **sent, **secrets, X_Api_Key="canary-header")
     assert answer.status == 500
     for malformed in (
         "GET /?token=canary-line HTTP/9.9\r\n",
@@ -354,8 +296,8 @@ def test_no_event_has_a_secret_or_an_address(make_deploy, debug):
         with socket.create_connection(("127.0.0.1", deploy.port)) as client:
             client.sendall(f"{malformed}\r\n".encode())
             assert b" 400 " in client.makefile("rb").readline()
-    sql(deploy, "DROP TABLE django_session")
-    assert ask(deploy, "/?q=canary", Cookie="sessionid=canary-session-0123456789012345").status == 500
+    deploy.sql("DROP TABLE django_session")
+    assert deploy.ask("/?q=canary", Cookie="sessionid=canary-session-0123456789012345").status == 500
     enqueue(deploy, "enqueue(indiscreet, 'canary-argument')")
     wait_for_event(worker, task="tests.twelve.noise.indiscreet", outcome="failed")
     wait_for_event(worker, task="apps.jobs.mail.deliver", outcome="retry")  # nobody listens at that port

@@ -70,9 +70,10 @@ def cache() -> Any:
             name = "Valkey" if info.get("server_name") == "valkey" else "Redis"
             version = info.get("valkey_version") or info["redis_version"]
             yield f"{name} {version}", redis.ping, "rediss" in settings.CACHES["default"]["LOCATION"].lower()[:6]
-        elif hasattr(client, "stats"):
-            first = next(iter(client.stats().values()))
-            yield f"Memcached {first[b'version'].decode()}", lambda: backend.get("probe"), False
+        elif hasattr(client, "clients"):
+            [*servers] = client.clients.values()
+            versions = sorted({server.version().decode() for server in servers})
+            yield f"Memcached {', '.join(versions)}", servers[0].version, False
         else:
             yield "", lambda: backend.get("probe"), None
     finally:
@@ -120,7 +121,6 @@ def mail() -> Any:
 
 
 PROBES: dict[str, Callable[[], Any]] = {"database": database, "cache": cache, "queue": queue, "mail": mail}
-POLICIES = {"database": "DATABASE_TLS", "cache": "REDIS_TLS", "mail": "EMAIL_TLS"}
 
 
 def attached() -> list[str]:
@@ -195,25 +195,24 @@ def ask(service: str) -> Answer:
             round_trip()
             milliseconds = round((time.perf_counter() - begun) * 1000, 1)
     except Exception as error:
-        return Answer(service, kind, address, "away", reason(error, service))
+        return Answer(service, kind, address, "away", reason(error, protocol(service, kind)))
     state = "local" if tls is None else "none"
     if tls:
-        state = "verified" if policy(service, kind).verify else "not verified"
+        state = "verified" if getattr(settings, protocol(service, kind)).verify else "not verified"
     return Answer(service, kind, address, "up", "", server, milliseconds, state)
 
 
-def policy(service: str, kind: str) -> Any:
-    """The TLS policy that holds for a service: an object with `verify`."""
-    if service == "queue":
-        return settings.AMQP_TLS if kind.startswith("amqp") else settings.REDIS_TLS
-    return getattr(settings, POLICIES[service])
+def protocol(service: str, kind: str) -> str:
+    """The setting with the TLS policy of a service, an object with `verify`: one for each protocol."""
+    if service in ("cache", "queue"):
+        return "AMQP_TLS" if kind.startswith("amqp") else "REDIS_TLS"
+    return "DATABASE_TLS" if service == "database" else "EMAIL_TLS"
 
 
-def reason(error: BaseException, service: str) -> str:
-    """An error in one line, with what to do where TLS is the cause."""
+def reason(error: BaseException, variables: str) -> str:
+    """An error in one line, with what to do where a certificate is the cause."""
     text = re.sub(r"\s+", " ", str(error)).strip()
     told = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if "certificate" in text.lower():
-        prefix = {"database": "DATABASE", "mail": "EMAIL"}.get(service, "REDIS or AMQP")
-        told += f" ({prefix}_TLS_CA names a private authority, {prefix}_TLS_VERIFY=false accepts any certificate)"
+        told += f" ({variables}_CA names a private authority, {variables}_VERIFY=false accepts any certificate)"
     return told

@@ -1,0 +1,100 @@
+"""A site whose cache is away: pages answer, people stay signed in or out, and sign-ins stay limited."""
+
+import json
+import time
+import urllib.error
+from unittest.mock import ANY
+
+import pytest
+
+from tests.events import events
+from tests.processes import DIRECT, Person, free_port, status, wait_until
+from tests.servers import Memcached, Redis
+
+pytestmark = pytest.mark.e2e
+
+EMAIL, PASSWORD = "eve@example.com", "a long enough passphrase"
+LIMIT = 5  # wrong passwords of one account in five minutes: allauth's
+REFUSAL = "Too many failed login attempts"
+
+
+@pytest.fixture(params=[Redis, Memcached], ids=["redis", "memcached"])
+def server(request):
+    with request.param() as server:
+        yield server
+
+
+@pytest.fixture
+def deploy(make_deploy, server):
+    deploy = make_deploy(CACHE_URL=server.url, TRUSTED_PROXY_COUNT="0")
+    deploy.web = deploy.start_web()
+    return deploy
+
+
+@pytest.fixture
+def second_address(deploy):
+    """Where a second web process of the same deploy listens."""
+    port = free_port()
+    deploy.second_web = deploy.start("web", "--bind", f"127.0.0.1:{port}")
+    address = f"http://127.0.0.1:{port}"
+    wait_until(lambda: status(f"{address}/health/live/") == 200, 30, lambda: deploy.second_web.text)
+    return address
+
+
+def sign_in(address, password=PASSWORD):
+    person = Person(address)
+    person.post("/accounts/login/", {"login": EMAIL, "password": password})
+    return person
+
+
+def readiness(deploy):
+    try:
+        with DIRECT.open(f"{deploy.address}/health/ready/", timeout=10) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        return json.load(error)
+
+
+def cache_events(web):
+    return [event for event in events(web.text) if event["logger"] == "config.cache"]
+
+
+def takes_a_wrong_password(address):
+    return REFUSAL not in sign_in(address, "a wrong one").page
+
+
+@pytest.mark.parametrize("fault", ["none", "stop", "freeze"])
+def test_wrong_passwords_are_stopped_at_the_limit(deploy, server, second_address, fault):
+    if fault != "none":
+        getattr(server, fault)()
+    processes = 1 if fault == "none" else 2  # without their cache two processes count for themselves
+    addresses = [deploy.address, second_address]
+    taken = [takes_a_wrong_password(addresses[number % 2]) for number in range(15)]
+    assert taken == [True] * LIMIT * processes + [False] * (15 - LIMIT * processes)
+    assert REFUSAL in sign_in(deploy.address).page  # the right one does not help
+
+
+@pytest.mark.parametrize("fault", ["stop", "freeze"])
+def test_people_stay_signed_in_and_out_while_the_cache_is_away(deploy, server, fault):
+    person, leaving = sign_in(deploy.address), sign_in(deploy.address)
+    session = next(cookie.value for cookie in leaving.cookies if cookie.name == "sessionid")
+    assert readiness(deploy)["status"] == "ready"
+    getattr(server, fault)()
+    begun = time.monotonic()
+    assert "Sign out" in person.get("/")
+    assert time.monotonic() - begun < 4  # 2 s of the cache, once, and the page's own
+    leaving.post("/accounts/logout/")
+    assert "Sign out" in sign_in(deploy.address).page
+    assert readiness(deploy) == {"status": "degraded", "services": {"database": "up", "queue": "up", "cache": ANY}}
+    server.start() if fault == "stop" else server.thaw()
+
+    def back():
+        person.get("/")
+        return cache_events(deploy.web)[-1]["message"] == "the cache is back"
+
+    wait_until(back, 30, lambda: deploy.web.text)
+    assert "Sign out" in person.page
+    told = [event["message"].partition(":")[0] for event in cache_events(deploy.web)]
+    assert told == ["the cache is away, this process uses its memory", "the cache is back"]
+    assert b"Sign out" not in deploy.ask("/", Cookie=f"sessionid={session}").body
+    assert readiness(deploy)["status"] == "ready"

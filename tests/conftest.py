@@ -9,6 +9,7 @@ import pytest
 from django.conf import settings
 
 from tests.processes import Deploy
+from tests.servers import Certificates
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -62,3 +63,9 @@ def make_deploy(tmp_path):  # type: ignore[no-untyped-def]
     yield make
     for deploy in made:
         deploy.close()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):  # type: ignore[no-untyped-def]
+    """An authority and a certificate of localhost for the servers of tests/servers.py."""
+    return Certificates(tmp_path_factory.mktemp("certificates"))

@@ -121,14 +121,13 @@ class Server(Backing):
 
     def run(self, *command):
         """Run a program of the server's to its end."""
-        subprocess.run(
-            self.unprivileged(command), cwd=self.folder, env=self.environment, check=True, capture_output=True, timeout=60
-        )  # fmt: skip
+        options = {"cwd": self.folder, "env": self.environment, "timeout": 60, "text": True}
+        result = subprocess.run(self.unprivileged(command), capture_output=True, **options)
+        assert result.returncode == 0, result.stdout + result.stderr
 
     def launch(self, name, *command):
-        return Process(
-            self.unprivileged(command), environment=self.environment, output=self.folder / f"{name}.log", cwd=self.folder
-        )  # fmt: skip
+        log = self.folder / f"{name}.log"
+        return Process(self.unprivileged(command), environment=self.environment, output=log, cwd=self.folder)
 
     def start(self):
         self.process = self.launch("server", *self.command(), *self.arguments)
@@ -424,7 +423,7 @@ class MailServer(Backing):
         right = (login.login, login.password) == (USER.encode(), PASSWORD.encode())
         return AuthResult(success=right, handled=False)
 
-    async def handle_RCPT(self, server, session, envelope, address, options):  # noqa: N802: the library's name
+    async def handle_RCPT(self, server, session, envelope, address, options):  # noqa: N802
         if refusal := next(self.refusals.get(address, iter(())), None):
             return refusal
         envelope.rcpt_tos.append(address)

@@ -9,7 +9,9 @@ import subprocess
 import urllib.parse
 from email.message import EmailMessage
 
+import amqp
 import kombu
+import kombu.exceptions
 import psycopg
 import pytest
 import redis
@@ -30,6 +32,14 @@ from tests.servers import (
 )
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+FAILURES = (
+    OSError,
+    psycopg.Error,
+    redis.RedisError,
+    kombu.exceptions.KombuError,
+    amqp.AMQPError,
+    subprocess.TimeoutExpired,
+)
 
 # What a client of each kind does: puts something there, or reads it; `ca` is None for a client without TLS.
 
@@ -129,7 +139,7 @@ def test_it_answers_a_client_at_its_url(server):
 
 def test_with_certificates_it_refuses_a_plain_client(server):
     if server.ca:
-        with pytest.raises((OSError, psycopg.Error, redis.RedisError)):
+        with pytest.raises(FAILURES):
             ASK[server.kind](server, None)
 
 
@@ -139,7 +149,7 @@ def test_after_a_stop_it_starts_again_on_its_port_with_its_data(server, number):
     ask(server, server.ca, put=True)
     pids, url = server.pids(), server.url
     server.stop(number)
-    with pytest.raises((OSError, psycopg.Error, redis.RedisError)):
+    with pytest.raises(FAILURES):
         ask(server, server.ca)
     assert not any(map(is_running, pids))
     server.start()
@@ -153,7 +163,7 @@ def test_frozen_it_takes_connections_and_does_not_answer_until_thawed(server):
     server.freeze()
     try:
         socket.create_connection(("127.0.0.1", server.port), timeout=3).close()
-        with pytest.raises((OSError, psycopg.Error, redis.RedisError, subprocess.TimeoutExpired)):
+        with pytest.raises(FAILURES):
             ask(server, server.ca)
     finally:
         server.thaw()
@@ -172,7 +182,6 @@ def test_nothing_is_left_of_it(kind):
 def test_a_frozen_postgres_freezes_its_connections_too():
     with PostgreSQL() as server, psycopg.connect(server.url, autocommit=True) as connection:
         server.freeze()
-        connection.pgconn.socket and socket.fromfd(connection.pgconn.socket, socket.AF_INET, socket.SOCK_STREAM)
         connection.pgconn.send_query(b"SELECT 1")
         connection.pgconn.flush()
         with socket.fromfd(connection.pgconn.socket, socket.AF_INET, socket.SOCK_STREAM) as answer:
@@ -276,11 +285,14 @@ def test_silent_takes_connections_and_says_nothing():
 
 @pytest.fixture
 def proxied(certificates):
-    with Redis() as server, Proxy(server) as proxy:
-        with redis.Redis.from_url(proxy.url, socket_timeout=1, retry=None) as client:
-            proxy.client = client
-            assert client.ping()
-            yield proxy
+    with (
+        Redis() as server,
+        Proxy(server) as proxy,
+        redis.Redis.from_url(proxy.url, socket_timeout=1, retry=None) as client,
+    ):
+        proxy.client = client
+        assert client.ping()
+        yield proxy
 
 
 def test_a_proxy_delays_each_chunk(proxied):

@@ -8,7 +8,7 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -36,8 +36,9 @@ class Variable:
     example: str
     secret: bool
     platform: bool  # set by a platform or before .env is read, never in .env
+    fallbacks: tuple[str, ...]  # variables that are read when this one is unset, the first that is set
     raw: str | None  # as found; None when unset
-    source: str  # environment, .env, file or default
+    source: str  # environment, .env, file, default, or the fallback that was taken
     in_force: Any  # the default that holds now
     valid: bool
 
@@ -70,12 +71,14 @@ class Env:
 
     A declaration takes `help`, one sentence; `default`, without which the variable is required; `debug`, the
     default while DEBUG is on; `example`, a right value; `secret`, never shown; `blank`, a blank value
-    means none; `required_for`, the process type that alone needs it; `platform`, not a line of .env.
+    means none; `required_for`, the process type that alone needs it; `platform`, not a line of .env; `fallbacks`,
+    names under which platforms tell the same, each with what makes this variable's text of theirs.
     """
 
     def __init__(self) -> None:
         self.variables: dict[str, Variable] = {}
         self.problems: list[Problem] = []
+        self.fallbacks: dict[str, str | None] = {}  # what was found under the names of all fallbacks
         self.debug: bool | None = None  # set by config.settings.core, which comes before every other settings module
         self.own = frozenset(os.environ)  # what was there before .env
 
@@ -120,6 +123,7 @@ class Env:
         blank: bool = False,
         required_for: str = "",
         platform: bool = False,
+        fallbacks: Mapping[str, Callable[[str], str]] = {},
     ) -> Any:
         if name in self.variables:
             raise RuntimeError(f"{name} is declared twice")
@@ -130,6 +134,10 @@ class Env:
         raw, source = None, "default"
         try:
             raw, source = self._find(name)
+            for fallback, make in fallbacks.items():
+                self.fallbacks[fallback], _ = self._find(fallback)
+                if raw is None and (told := self.fallbacks[fallback]):
+                    raw, source = make(told), fallback
             if raw is None and in_force is REQUIRED:
                 raise ValueError("is not set")
             if raw is None:
@@ -143,9 +151,9 @@ class Env:
             valid = True
         except ValueError as error:
             value, valid = stand_in, False
-            self.problems.append(Problem(name, str(error), example, required_for))
+            self.problems.append(Problem(source if source in fallbacks else name, str(error), example, required_for))
         self.variables[name] = Variable(
-            name, help, default, debug, example, secret, platform, raw, source, in_force, valid
+            name, help, default, debug, example, secret, platform, tuple(fallbacks), raw, source, in_force, valid
         )
         return value
 
@@ -156,21 +164,22 @@ class Env:
     def secret_values(self) -> set[str]:
         """What must never be read in a log: the values of secret variables; of a URL, its password and query."""
         values = set()
-        for variable in self.variables.values():
-            if variable.secret and variable.raw:
-                authority, _, query = variable.raw.partition("://")[2].partition("?")
-                password = authority.rpartition("@")[0].partition(":")[2]
-                options = [part.partition("=")[2] for part in query.split("&")]
-                # sslmode=require is no secret: a plain word would mask innocent text.
-                found = [password, *(option for option in options if not re.fullmatch(r"[a-z]+(-[a-z]+)?", option))]
-                if "://" not in variable.raw:
-                    found = [variable.raw, *variable.raw.split(",")]
-                values |= {form.strip() for part in found for form in (part, unquote(part))}
+        secrets = [variable.raw for variable in self.variables.values() if variable.secret]
+        for raw in filter(None, [*secrets, *self.fallbacks.values()]):
+            authority, _, query = raw.partition("://")[2].partition("?")
+            password = authority.rpartition("@")[0].partition(":")[2]
+            options = [part.partition("=")[2] for part in query.split("&")]
+            # sslmode=require is no secret: a plain word would mask innocent text.
+            found = [password, *(option for option in options if not re.fullmatch(r"[a-z]+(-[a-z]+)?", option))]
+            if "://" not in raw:
+                found = [raw, *raw.split(",")]
+            values |= {form.strip() for part in found for form in (part, unquote(part))}
         return {value for value in values if len(value) >= 6}  # a shorter one would mask innocent text
 
     def near_misses(self) -> list[str]:
         """Names in the environment that look like a misspelt variable, each as a sentence."""
-        known = {*self.variables, *(f"{name}_FILE" for name in self.variables)}
+        names = [*self.variables, *self.fallbacks]
+        known = {*names, *(f"{name}_FILE" for name in names)}
         found = []
         for name in sorted(set(os.environ) - known):
             meant = difflib.get_close_matches(name, known, n=1, cutoff=0.9)

@@ -88,7 +88,7 @@ def ask_memcached(server, ca, put=False):
 def ask_rabbitmq(server, ca, put=False):
     url = server.url if ca else server.url.replace("amqps://", "amqp://")
     tls = {"ca_certs": str(ca), "cert_reqs": ssl.CERT_REQUIRED, "server_hostname": "localhost"} if ca else False
-    options = {"read_timeout": 3, "write_timeout": 3}
+    options = {"read_timeout": 3, "write_timeout": 3, "max_retries": 0}
     with (
         kombu.Connection(url, ssl=tls, connect_timeout=3, transport_options=options) as connection,
         contextlib.closing(connection.SimpleQueue("kept", queue_opts={"durable": True})) as queue,
@@ -180,7 +180,7 @@ def test_nothing_is_left_of_it(kind):
 
 
 def test_a_frozen_postgres_freezes_its_connections_too():
-    with PostgreSQL() as server, psycopg.connect(server.url, autocommit=True) as connection:
+    with PostgreSQL() as server, contextlib.closing(psycopg.connect(server.url, autocommit=True)) as connection:
         server.freeze()
         connection.pgconn.send_query(b"SELECT 1")
         connection.pgconn.flush()
@@ -249,6 +249,22 @@ def test_the_mail_server_refuses_a_wrong_password(mail_server):
         send(mail_server, mail_server.ca, password="wrong")
     assert refusal.value.smtp_code == 535
     assert mail_server.mails == []
+
+
+def test_the_mail_server_takes_nothing_without_a_login():
+    with MailServer() as server, smtplib.SMTP(server.host, server.port, timeout=3) as client:
+        with pytest.raises(smtplib.SMTPSenderRefused) as refusal:
+            client.sendmail("from@example.com", "a@example.com", "text")
+        assert refusal.value.smtp_code == 530
+
+
+def test_a_stopped_mail_server_closes_its_connections():
+    with MailServer() as server, socket.create_connection(("127.0.0.1", server.port), timeout=3) as client:
+        assert client.recv(100).startswith(b"220")
+        server.stop()
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(100) == b""
+        server.start()
 
 
 def test_the_mail_server_with_starttls_refuses_a_plain_client(certificates):

@@ -14,6 +14,7 @@ from typing import Any
 
 from django.core.mail import EmailMessage, mailers
 from django.core.mail.backends.base import BaseEmailBackend
+from django.core.mail.backends.smtp import EmailBackend
 from django.db import transaction
 
 from apps.jobs.services import PermanentFailure, enqueue, job
@@ -32,6 +33,14 @@ class JobBackend(BaseEmailBackend):
                 raw = message.message().as_bytes(policy=policy.SMTP)
                 enqueue(deliver, message.from_email, message.recipients(), base64.b64encode(raw).decode("ascii"))
         return len(sent)
+
+
+class SMTPBackend(EmailBackend):
+    """Django's, with a TLS policy: an object whose `context()` is the ssl.SSLContext of STARTTLS and implicit TLS."""
+
+    def __init__(self, *, tls: Any, **options: Any) -> None:
+        super().__init__(**options)
+        self.ssl_context = tls.context()
 
 
 class LogBackend(BaseEmailBackend):

@@ -11,7 +11,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -30,6 +32,7 @@ logger = logging.getLogger(__name__)
 BACKOFF_START, BACKOFF_LIMIT = 10, 3600  # seconds before the second attempt; the longest pause
 CLOCK_SKEW = timedelta(seconds=5)  # how far the clocks of two machines may be apart
 SWEEP_LIMIT = timedelta(hours=1)  # the longest pause between two publications of an unclaimed job
+PUBLISH_SECONDS = 1.5  # the longest that a publication may hold up its request
 BROKER_PAUSE = 5  # seconds without an attempt to publish after one that failed
 
 
@@ -117,8 +120,18 @@ def publish(pk: int) -> bool:
         return False
     from apps.jobs.tasks import run_job  # the web process starts without Celery
 
+    # No timeout of a client covers all that a broker can do: the message is sent by a thread, which is waited for.
+    sent: Future[object] = Future()
+
+    def send() -> None:
+        try:
+            sent.set_result(run_job.apply_async([pk]))
+        except Exception as error:
+            sent.set_exception(error)
+
+    threading.Thread(target=copy_context().run, args=(send,), name=f"publish job {pk}", daemon=True).start()
     try:
-        run_job.apply_async([pk])
+        sent.result(PUBLISH_SECONDS)
     except Exception as error:
         _broker_silent_until = time.monotonic() + BROKER_PAUSE
         logger.warning("job %s not published, the sweeper will: %s: %s", pk, type(error).__name__, error)

@@ -27,6 +27,8 @@ def table() -> str:
 
 def default_in_words(variable: Variable) -> str:
     words = "Required" if variable.default is REQUIRED else f"Default: {as_text(variable.default) or 'none'}"
+    if variable.fallbacks:
+        words = f"If unset, {', '.join(variable.fallbacks)}. {words}"
     if variable.debug is SAME:
         return f"{words}."
     return f"{words}; with DEBUG: {as_text(variable.debug) or 'none'}."

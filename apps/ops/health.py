@@ -4,14 +4,11 @@ They stand before the host check and the HTTPS redirect, since a platform probes
 """
 
 import logging
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future, wait
 
-from django.conf import settings
-from django.core.cache import cache
-from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
+
+from apps.factors import probes
 
 logger = logging.getLogger(__name__)
 
@@ -30,66 +27,12 @@ class HealthMiddleware:
         return self.get_response(request)
 
 
-def probe_database() -> None:
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-    finally:
-        connection.close()  # the probe's thread has one of its own
-
-
-def probe_cache() -> None:
-    try:
-        cache.get("health")
-    finally:
-        connection.close()
-
-
-def probe_broker() -> None:
-    from config.celery import app
-
-    with app.connection_for_write() as broker:
-        broker.ensure_connection(max_retries=1, timeout=PROBE_SECONDS)
-
-
-PROBES: dict[str, Callable[[], None]] = {"database": probe_database, "cache": probe_cache, "broker": probe_broker}
-_running: dict[str, Future[None]] = {}
-_lock = threading.Lock()
-
-
 def ready() -> JsonResponse:
-    """503 only when the database is away: the site answers without its cache and its broker, if worse."""
-    names = [name for name in PROBES if name != "broker" or not settings.CELERY_TASK_ALWAYS_EAGER]
-    answers = {name: start(name) for name in names}
-    wait(answers.values(), timeout=PROBE_SECONDS)
-    states = {name: state_of(name, answer) for name, answer in answers.items()}
+    """503 only when the database is away: the site answers without its cache, its queue and its mail, if worse."""
+    answers = probes.probe(PROBE_SECONDS, [name for name in probes.attached() if name != "mail"])
+    for answer in answers:
+        if answer.state != "up":
+            logger.warning("health: the %s is %s: %s", answer.service, answer.state, answer.reason)
+    states = {answer.service: answer.state for answer in answers}
     status = "ready" if set(states.values()) == {"up"} else "degraded" if states["database"] == "up" else "down"
     return JsonResponse({"status": status, "services": states}, status=503 if status == "down" else 200)
-
-
-def start(name: str) -> Future[None]:
-    """The running probe of that service, or a new one: a silent service never holds more than one thread."""
-    with _lock:
-        answer = _running.get(name)
-        if answer is None or answer.done():
-            answer = _running[name] = Future()
-            threading.Thread(target=run, args=(name, answer), daemon=True).start()
-        return answer
-
-
-def run(name: str, answer: Future[None]) -> None:
-    try:
-        PROBES[name]()
-        answer.set_result(None)
-    except Exception as error:
-        answer.set_exception(error)
-
-
-def state_of(name: str, answer: Future[None]) -> str:
-    if not answer.done():
-        logger.warning("health: the %s does not answer within %s s", name, PROBE_SECONDS)
-        return "silent"
-    if error := answer.exception():
-        logger.warning("health: the %s is away: %s: %s", name, type(error).__name__, error)
-        return "away"
-    return "up"

@@ -11,4 +11,5 @@ from .logging import *
 from .security import *
 from .storage import *
 from .tasks import *
+from .tls import *
 from .users import *

@@ -1,19 +1,67 @@
 """The cache and the sessions; without CACHE_URL both are in the database."""
 
+import re
+from typing import Any
+
 from environ import Env
 
 from config.env import env
+
+from .tls import REDIS_TLS
+
+
+def check_prefix(text: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", text):
+        raise ValueError(f"is {text!r}, which has other characters than letters, digits, _, . and -")
+
+
+CACHE_KEY_PREFIX = env.str(
+    "CACHE_KEY_PREFIX", default="site", check=check_prefix, help="What the cache's keys begin with: one for each site."
+)
+
+
+def parse(url: str) -> Any:
+    """Django's settings of the cache."""
+    scheme, _, rest = url.partition("://")
+    scheme = scheme.lower()
+    if scheme in ("dbcache", "locmemcache"):
+        return Env.cache_url_config(url)
+    shared = {"BACKEND": "config.cache.ResilientCache", "KEY_PREFIX": CACHE_KEY_PREFIX, "VERSION": 1}
+    # A server that falls silent costs each process 2 s, once.
+    if scheme == "memcached":
+        timeouts = {"connect_timeout": 1, "timeout": 1}
+        servers = rest.strip("/").split(",")
+        if not all(re.fullmatch(r"(\[.+\]|[^:/?@]+):[0-9]+", server) for server in servers):
+            raise ValueError("is not one or more of host:port, separated by commas; Memcached takes no user here")
+        return shared | {"LOCATION": servers, "OPTIONS": timeouts | {"retry_attempts": 0, "dead_timeout": 1}}
+    if "ssl_" in url.partition("?")[2]:
+        raise ValueError("says how TLS is verified; REDIS_TLS_VERIFY and REDIS_TLS_CA do")
+    return shared | {"LOCATION": url, "OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 1} | redis_tls(url)}
+
+
+def redis_tls(url: str) -> dict[str, Any]:
+    """What redis-py takes, of the cache and of the queue; nothing without TLS."""
+    if not url.lower().startswith("rediss://"):
+        return {}
+    if not REDIS_TLS.verify:
+        return {"ssl_cert_reqs": "none", "ssl_check_hostname": False}
+    return {"ssl_cert_reqs": "required", "ssl_check_hostname": True, "ssl_ca_certs": REDIS_TLS.authorities}
+
 
 CACHES = {
     "default": env.url(
         "CACHE_URL",
         default="dbcache://cache?max_entries=100000",
-        schemes=("redis", "rediss", "dbcache", "locmemcache"),
-        parse=Env.cache_url_config,
+        schemes=("redis", "rediss", "memcached", "dbcache", "locmemcache"),
+        parse=parse,
+        fallbacks={"REDIS_URL": str},
         example="redis://localhost:6379/1",
-        help="The cache: redis, or a table of the database.",
+        help="The cache: Redis, Memcached (memcached://host:11211), or a table of the database.",
     )
     or {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}
 }
 
-SESSION_ENGINE = "django.contrib.sessions.backends.db"
+# A session is a row of the database; a cache in front of it, that is not the database itself, saves the query.
+SESSION_ENGINE = "django.contrib.sessions.backends." + (
+    "cached_db" if CACHES["default"]["BACKEND"] == "config.cache.ResilientCache" else "db"
+)

@@ -21,6 +21,7 @@ INSTALLED_APPS = [
     "apps.users",
     "apps.jobs",
     "apps.ops",
+    "apps.factors",
     "apps.photos",
     "allauth",
     "allauth.account",

@@ -1,10 +1,13 @@
 """Mail: written as a job by the default mailer, sent by the worker through EMAIL_URL."""
 
 from typing import Any
+from urllib.parse import quote
 
 from environ import Env
 
 from config.env import env
+
+from .tls import EMAIL_TLS
 
 DEFAULT_PORTS = {"smtp": 25, "smtp+tls": 587, "smtp+ssl": 465}
 _timeout = env.int("MAIL_TIMEOUT", default=10, minimum=1, help="Seconds to wait for the mail server.")
@@ -19,7 +22,7 @@ def parse(url: str) -> Any:
     if not found["EMAIL_HOST"]:
         raise ValueError("names no host")
     return {
-        "BACKEND": found["EMAIL_BACKEND"],
+        "BACKEND": "apps.jobs.mail.SMTPBackend",
         "OPTIONS": {
             "host": found["EMAIL_HOST"],
             "port": found["EMAIL_PORT"] or DEFAULT_PORTS[scheme],
@@ -28,9 +31,25 @@ def parse(url: str) -> Any:
             "use_tls": scheme == "smtp+tls",
             "use_ssl": scheme == "smtp+ssl",
             "timeout": _timeout,
+            "tls": EMAIL_TLS,
         },
     }
 
+
+def smtp(host: str, port: str, user: str, password: str) -> str:
+    return f"smtp+tls://{quote(user, safe='')}:{quote(password, safe='')}@{host}:{port}"
+
+
+def platform(name: str, default: str = "") -> str:
+    return env.str(name, default=default, platform=True, help="Of the add-on that sends mail.")
+
+
+_mailgun = (
+    platform("MAILGUN_SMTP_SERVER", "smtp.mailgun.org"),
+    platform("MAILGUN_SMTP_PORT", "587"),
+    platform("MAILGUN_SMTP_LOGIN"),
+)
+_postmark = platform("POSTMARK_SMTP_SERVER", "smtp.postmarkapp.com")
 
 MAILERS = {
     "default": {"BACKEND": "apps.jobs.mail.JobBackend"},
@@ -39,6 +58,11 @@ MAILERS = {
         debug="consolemail://",
         schemes=(*DEFAULT_PORTS, "consolemail"),
         parse=parse,
+        fallbacks={
+            "SENDGRID_API_KEY": lambda key: smtp("smtp.sendgrid.net", "587", "apikey", key),
+            "MAILGUN_SMTP_PASSWORD": lambda password: smtp(*_mailgun, password=password),
+            "POSTMARK_API_TOKEN": lambda token: smtp(_postmark, "587", token, token),
+        },
         example="smtp+tls://user:password@smtp.example.com:587",
         help="The mail server: smtp, smtp+tls (STARTTLS), smtp+ssl (implicit TLS), or consolemail to log mails.",
     )

@@ -1,36 +1,69 @@
 """The queue, the worker and the clock."""
 
+import re
+import ssl
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from config.env import BASE_DIR, env
 
+from .cache import redis_tls
+from .tls import AMQP_TLS
+
 
 def parse(url: str) -> Any:
-    """The transport options with which a broker of this kind fails within seconds; the URL goes to Celery as it is."""
-    scheme, path = url.partition("://")[0].lower(), unquote(urlsplit(url).path)
+    """The URL, which goes to Celery as it is, with its transport's options and the TLS, which hold whatever it says."""
+    parts = urlsplit(url)
+    scheme, path = parts.scheme.lower(), unquote(parts.path)
     if scheme == "filesystem":
         folder = path if path.strip("/") else str(BASE_DIR / "var/broker")
         # Celery polls the folder; a stopping worker notices only between two polls.
-        return url, {
-            "data_folder_in": folder,
-            "data_folder_out": folder,
-            "control_folder": f"{folder}/control",
-            "polling_interval": 0.2,
-        }
+        return (
+            url,
+            {
+                "data_folder_in": folder,
+                "data_folder_out": folder,
+                "control_folder": f"{folder}/control",
+                "polling_interval": 0.2,
+            },
+            None,
+        )
+    if re.search(r"(ssl_|verify|cacertfile)", parts.query):
+        raise ValueError("says how TLS is verified; REDIS_TLS_VERIFY, REDIS_TLS_CA and those of AMQP do")
     if scheme in ("redis", "rediss"):
-        return url, {"socket_connect_timeout": 1, "socket_timeout": 2}
-    return url, {"confirm_publish": True, "read_timeout": 3, "write_timeout": 3}
+        # A message that a dead worker took comes again after the visibility timeout: later than any job may take.
+        return (
+            url,
+            {"socket_connect_timeout": 1, "socket_timeout": 2, "visibility_timeout": CELERY_TASK_TIME_LIMIT + 600},
+            redis_tls(url) or None,
+        )
+    return url, {"confirm_publish": True, "read_timeout": 3, "write_timeout": 3}, amqp_tls(url)
 
 
-CELERY_BROKER_URL, CELERY_BROKER_TRANSPORT_OPTIONS = env.url(
+def amqp_tls(url: str) -> Any:
+    if not url.lower().startswith("amqps://"):
+        return None
+    if not AMQP_TLS.verify:
+        return {"cert_reqs": ssl.CERT_NONE}
+    return {
+        "cert_reqs": ssl.CERT_REQUIRED,
+        "ca_certs": AMQP_TLS.authorities,
+        "server_hostname": urlsplit(url).hostname,  # without it no name is compared
+    }
+
+
+CELERY_TASK_TIME_LIMIT = env.int(
+    "CELERY_TASK_TIME_LIMIT", default=600, minimum=1, help="Seconds after which a job's process is killed."
+)
+CELERY_BROKER_URL, CELERY_BROKER_TRANSPORT_OPTIONS, CELERY_BROKER_USE_SSL = env.url(
     "CELERY_BROKER_URL",
     debug=None,
     schemes=("amqp", "amqps", "redis", "rediss", "filesystem"),
     parse=parse,
+    fallbacks={"CLOUDAMQP_URL": str, "RABBITMQ_URL": str, "REDIS_URL": str},
     example="redis://localhost:6379/0",
     help="The queue between web and worker: RabbitMQ, Redis, a local folder; none (with DEBUG): jobs run in the web.",
-) or (None, {})
+) or (None, {}, None)
 
 # Without a broker a job runs in the process that enqueued it.
 CELERY_TASK_ALWAYS_EAGER = CELERY_BROKER_URL is None
@@ -50,9 +83,6 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = env.int(
     "CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT", default=20, help="Seconds a stopping worker gives to the job at hand."
-)
-CELERY_TASK_TIME_LIMIT = env.int(
-    "CELERY_TASK_TIME_LIMIT", default=600, minimum=1, help="Seconds after which a job's process is killed."
 )
 CELERY_WORKER_CONCURRENCY = env.int(
     "CELERY_WORKER_CONCURRENCY", default=2, minimum=1, help="Jobs that one worker does at the same time."

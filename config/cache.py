@@ -1,0 +1,176 @@
+"""The cache that survives its server: while Redis or Memcached is away, each process caches and counts in its memory.
+
+A failure opens the circuit: for PAUSE seconds nobody asks the server, then one caller tries it while the others go
+on with the memory. What was written meanwhile is deleted on the server when it is back: what it has of that is old.
+"""
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from itertools import batched
+from typing import Any
+
+from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
+from django.core.cache.backends.locmem import LocMemCache
+from django.core.cache.backends.memcached import PyMemcacheCache
+from django.core.cache.backends.redis import RedisCache
+
+logger = logging.getLogger(__name__)
+
+PAUSE = 5  # seconds between two trials of a server that failed
+TELL_EVERY = 60  # seconds between two events that tell of it
+MEMORY_ENTRIES = 10_000  # and as many keys are remembered for deletion; beyond them all of the site's are deleted
+
+
+class PrefixedRedisCache(RedisCache):
+    def __init__(self, server: str, params: dict[str, Any]) -> None:
+        from redis.backoff import NoBackoff
+        from redis.exceptions import ConnectionError as Refused
+        from redis.retry import Retry
+
+        # A connection that the server has closed is made anew at once; silence is not waited for twice.
+        options = params["OPTIONS"] | {"retry": Retry(NoBackoff(), 1, (Refused,))}
+        super().__init__(server, params | {"OPTIONS": options})
+
+    def clear(self) -> None:
+        """Delete this site's keys: Django's own way is FLUSHDB, and the queue may live beside them."""
+        client = self._cache.get_client(None, write=True)
+        for keys in batched(client.scan_iter(match=f"{self.key_prefix}:*", count=1000), 1000):
+            client.unlink(*keys)
+
+
+class Circuit:
+    """Whether the server may be asked, and what it must forget; one for each process and server."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.open = False
+        self.try_at = self.tell_at = 0.0  # monotonic seconds
+        self.stale: dict[int | None, set[str]] = defaultdict(set)  # keys by version
+        self.all_stale = False
+
+    def lets_pass(self) -> bool:
+        with self.lock:
+            now = time.monotonic()
+            if self.open and now < self.try_at:
+                return False
+            self.try_at = now + PAUSE  # while one caller tries, the others do not
+            return True
+
+    def failed(self, error: Exception) -> None:
+        with self.lock:
+            now = time.monotonic()
+            self.open, self.try_at = True, now + PAUSE
+            if now < self.tell_at:
+                return
+            self.tell_at = now + TELL_EVERY
+        logger.warning("the cache is away, this process uses its memory: %s: %s", type(error).__name__, error)
+
+    def mark(self, keys: Iterable[str] | None, version: int | None) -> None:
+        """Remember these keys, or all (None), as changed behind the server's back."""
+        with self.lock:
+            if keys is not None:
+                self.stale[version].update(keys)
+            if keys is None or sum(map(len, self.stale.values())) > MEMORY_ENTRIES:
+                self.all_stale = True
+                self.stale.clear()
+
+    def take_stale(self) -> tuple[dict[int | None, set[str]], bool]:
+        with self.lock:
+            taken = dict(self.stale), self.all_stale
+            self.stale, self.all_stale = defaultdict(set), False
+            return taken
+
+
+_circuits: dict[str, Circuit] = defaultdict(Circuit)
+
+
+class ResilientCache(BaseCache):
+    """Django's cache of Redis or Memcached, by its LOCATION, behind the circuit."""
+
+    def __init__(self, location: str | list[str], params: dict[str, Any]) -> None:
+        super().__init__(params)
+        self.server: BaseCache
+        self.failures: tuple[type[Exception], ...]
+        if isinstance(location, str):
+            from redis.exceptions import RedisError
+
+            self.server, self.failures = PrefixedRedisCache(location, params), (RedisError, OSError)
+        else:
+            from pymemcache.exceptions import MemcacheError
+
+            self.server, self.failures = PyMemcacheCache(location, params), (MemcacheError, OSError)
+        self.memory = LocMemCache(str(location), params | {"OPTIONS": {"MAX_ENTRIES": MEMORY_ENTRIES}})
+        self.circuit = _circuits[str(location)]
+
+    def _call(self, method: str, *args: Any, writes: Iterable[str] | None = (), **kwargs: Any) -> Any:
+        if self.circuit.lets_pass():
+            try:
+                self._forget_stale()
+                answer = getattr(self.server, method)(*args, **kwargs)
+            except self.failures as error:
+                self.circuit.failed(error)
+            else:
+                if self.circuit.open:
+                    self.circuit.open = False
+                    self.memory.clear()
+                    logger.info("the cache is back")
+                return answer
+        if writes != ():
+            self.circuit.mark(writes, kwargs.get("version"))
+        return getattr(self.memory, method)(*args, **kwargs)
+
+    def _forget_stale(self) -> None:
+        if not self.circuit.stale and not self.circuit.all_stale:
+            return
+        stale, all_stale = self.circuit.take_stale()
+        try:
+            if all_stale:
+                self.server.clear()
+            for version, keys in stale.items():
+                self.server.delete_many(keys, version=version)
+        except self.failures:
+            for version, keys in stale.items():
+                self.circuit.mark(keys, version)
+            if all_stale:
+                self.circuit.mark(None, None)
+            raise
+
+    def add(self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
+        return self._call("add", key, value, timeout=timeout, version=version, writes=[key])
+
+    def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
+        return self._call("get", key, default=default, version=version)
+
+    def set(self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> None:
+        self._call("set", key, value, timeout=timeout, version=version, writes=[key])
+
+    def touch(self, key: str, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
+        return self._call("touch", key, timeout=timeout, version=version, writes=[key])
+
+    def delete(self, key: str, version: int | None = None) -> bool:
+        return self._call("delete", key, version=version, writes=[key])
+
+    def has_key(self, key: str, version: int | None = None) -> bool:
+        return self._call("has_key", key, version=version)
+
+    def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
+        return self._call("incr", key, delta=delta, version=version, writes=[key])
+
+    def get_many(self, keys: Any, version: int | None = None) -> dict[str, Any]:
+        return self._call("get_many", list(keys), version=version)
+
+    def set_many(self, data: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> list[str]:
+        return self._call("set_many", data, timeout=timeout, version=version, writes=list(data))
+
+    def delete_many(self, keys: Any, version: int | None = None) -> None:
+        keys = list(keys)
+        self._call("delete_many", keys, version=version, writes=keys)
+
+    def clear(self) -> None:
+        self._call("clear", writes=None)
+
+    def close(self, **kwargs: Any) -> None:
+        self.server.close(**kwargs)

@@ -9,7 +9,6 @@ import pytest
 from django.conf import settings
 
 from tests.processes import Deploy
-from tests.servers import Certificates
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -68,4 +67,6 @@ def make_deploy(tmp_path):  # type: ignore[no-untyped-def]
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory):  # type: ignore[no-untyped-def]
     """An authority and a certificate of localhost for the servers of tests/servers.py."""
+    from tests.servers import Certificates
+
     return Certificates(tmp_path_factory.mktemp("certificates"))

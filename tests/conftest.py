@@ -62,3 +62,11 @@ def make_deploy(tmp_path):  # type: ignore[no-untyped-def]
     yield make
     for deploy in made:
         deploy.close()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):  # type: ignore[no-untyped-def]
+    """An authority and a certificate of localhost for the servers of tests/servers.py."""
+    from tests.servers import Certificates
+
+    return Certificates(tmp_path_factory.mktemp("certificates"))

@@ -6,6 +6,7 @@ Each is a context manager, and has `port`, `url`, `stop()`, `start()` on the sam
 import contextlib
 import email.policy
 import itertools
+import logging
 import os
 import pwd
 import shutil
@@ -31,6 +32,7 @@ from tests.processes import Process, free_port, program, wait_until
 
 USER = "tester"
 PASSWORD = "pass/word@tests"  # a URL has to quote it
+logging.getLogger("mail.log").setLevel(logging.WARNING)  # aiosmtpd's, with each step of each session
 
 
 class Certificates:
@@ -158,8 +160,7 @@ class Server(Backing):
     def stop(self, number=None):
         """End the server, cleanly; with SIGKILL at once, as in a crash."""
         pids = self.pids()
-        if number == signal.SIGKILL:
-            self.signal(number)
+        self.signal(signal.SIGKILL if number == signal.SIGKILL else signal.SIGCONT)
         self.process.stop(number or self.stop_signal)
         wait_until(lambda: not any(map(is_running, pids)), 30, f"all of {self.program} ended")
 
@@ -209,7 +210,6 @@ class PostgreSQL(Server):
 
     def close(self):
         if self.process:
-            self.thaw()
             self.stop()  # a kill would leave its shared memory behind
         super().close()
 
@@ -270,7 +270,7 @@ class MariaDB(Server):
         command = [
             self.program, "--no-defaults", f"--datadir={self.folder}/data", f"--socket={self.folder}/socket",
             "--bind-address=127.0.0.1", f"--port={self.port}", "--skip-name-resolve",
-            "--innodb-flush-log-at-trx-commit=0", f"--init-file={self.folder}/init.sql",
+            "--innodb-flush-log-at-trx-commit=0", "--max-connect-errors=1000000", f"--init-file={self.folder}/init.sql",
         ]  # fmt: skip
         if self.certificates:
             command += [f"--ssl-cert={self.folder}/server.pem", f"--ssl-key={self.folder}/key.pem"]
@@ -406,22 +406,23 @@ class MailServer(Backing):
 
     def start(self):
         context = self.certificates and self.certificates.server_context()
-        self.controller = Controller(
-            self,
-            "127.0.0.1",
-            self.port,
-            ssl_context=context if self.scheme == "smtp+ssl" else None,
-            tls_context=context if self.scheme == "smtp+tls" else None,
-            require_starttls=self.scheme == "smtp+tls",
-            auth_require_tls=self.scheme == "smtp+tls",
-            auth_required=True,
-            authenticator=self.authenticate,
-        )
+        tls = {
+            "smtp": {"auth_require_tls": False},
+            "smtp+tls": {"tls_context": context, "require_starttls": True},
+            "smtp+ssl": {"ssl_context": context, "auth_require_tls": False},
+        }[self.scheme]
+        self.controller = Controller(self, "127.0.0.1", self.port, authenticator=self.authenticate, **tls)
         self.controller.start()
 
     def authenticate(self, server, session, envelope, mechanism, login):
         right = (login.login, login.password) == (USER.encode(), PASSWORD.encode())
         return AuthResult(success=right, handled=False)
+
+    async def handle_MAIL(self, server, session, envelope, address, options):  # noqa: N802
+        if not session.authenticated:
+            return "530 5.7.0 Authentication required"
+        envelope.mail_from = address
+        return "250 OK"
 
     async def handle_RCPT(self, server, session, envelope, address, options):  # noqa: N802
         if refusal := next(self.refusals.get(address, iter(())), None):

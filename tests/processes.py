@@ -177,16 +177,23 @@ def status(url):
 
 
 class Person:
-    """Someone who walks through the pages by plain HTTP, with cookies, without JavaScript."""
+    """Someone who walks through the pages by plain HTTP, with cookies, without JavaScript.
 
-    def __init__(self, address):
-        self.address = address
+    `host` is the name of the site, where that is not the address: several processes may serve one site.
+    """
+
+    def __init__(self, address, host=""):
+        self.address, self.host = address, host
         self.cookies = http.cookiejar.CookieJar()
         cookies = urllib.request.HTTPCookieProcessor(self.cookies)
         self.opener = urllib.request.build_opener(NO_PROXY, cookies)
         self.url = self.page = ""
 
     def open(self, request):
+        if isinstance(request, str):
+            request = urllib.request.Request(request)
+        if self.host:
+            request.add_unredirected_header("Host", self.host)
         with self.opener.open(request, timeout=60) as answer:
             self.url, body = answer.url, answer.read()
         return body

@@ -42,7 +42,7 @@ def second_address(deploy):
 
 
 def sign_in(address, password=PASSWORD):
-    person = Person(address)
+    person = Person(address, host="localhost")
     person.post("/accounts/login/", {"login": EMAIL, "password": password})
     return person
 

@@ -276,3 +276,29 @@ def test_a_dot_env_that_is_not_text_is_a_problem(read, tmp_path):
     env = read()
     env.load(dot_env)
     assert "cannot be read" in texts(env)[0]
+
+
+def test_what_a_platform_sets_is_taken_where_the_variable_is_unset(read):
+    def declare(env):
+        return env.str("QUEUE", fallbacks={"CLOUD_QUEUE": str, "REDIS": lambda text: f"{text}/0"}, help="")
+
+    for variables, value, source in (
+        ({"REDIS": "redis"}, "redis/0", "REDIS"),
+        ({"REDIS": "redis", "CLOUD_QUEUE": "cloud"}, "cloud", "CLOUD_QUEUE"),
+        ({"REDIS": "redis", "CLOUD_QUEUE": ""}, "redis/0", "REDIS"),
+        ({"REDIS": "redis", "QUEUE": "mine"}, "mine", "environment"),
+    ):
+        env = read(**variables)
+        assert declare(env) == value
+        assert (env.variables["QUEUE"].source, env.problems) == (source, [])
+    env = read()
+    declare(env)
+    assert texts(env) == ["QUEUE is not set"]
+
+
+def test_a_problem_names_the_variable_that_was_taken_and_all_of_them_are_masked(read):
+    env = read(REDIS="nonsense-secret", OTHER="redis://:hunter2-secret@host/0", OTHE="x")
+    env.url("CACHE", schemes=SCHEMES, parse=str, fallbacks={"REDIS": str, "OTHER": str}, help="")
+    assert texts(env) == ["REDIS is not a URL; the schemes served are postgres, redis, sqlite, smtp"]
+    assert env.secret_values() == {"nonsense-secret", "hunter2-secret"}
+    assert env.near_misses() == []  # too short to be taken for a mistake

@@ -51,10 +51,10 @@ def sqlite_path(name: str) -> str:
 DATABASES = {
     "default": env.url(
         "DATABASE_URL",
-        schemes=("postgres", "postgresql", "sqlite"),
+        schemes=("postgres", "postgresql", "mysql", "sqlite"),
         parse=parse,
         example="postgres://user:password@localhost:5432/name",
-        help="The database: PostgreSQL, or SQLite for local work.",
+        help="The database: PostgreSQL, MariaDB or MySQL, or SQLite for local work.",
     )
     or {}
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.db import connection
 
 from tests.processes import Deploy
 
@@ -24,6 +25,13 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     settings.STATIC_ROOT = os.environ["STATIC_ROOT"] = str(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings() -> None:
+    """On MariaDB, a database whose texts differ when their case does, as on the others; its default says otherwise."""
+    if connection.vendor == "mysql":
+        connection.settings_dict["TEST"] |= {"CHARSET": "utf8mb4", "COLLATION": "utf8mb4_bin"}
 
 
 @pytest.fixture(autouse=True)

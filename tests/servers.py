@@ -257,7 +257,7 @@ class MariaDB(Server):
 
     def prepare(self):
         (self.folder / "init.sql").write_text(
-            "CREATE DATABASE IF NOT EXISTS site CHARACTER SET utf8mb4;\n"
+            "CREATE DATABASE IF NOT EXISTS site CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;\n"
             f"CREATE USER IF NOT EXISTS '{USER}'@'%' IDENTIFIED BY '{PASSWORD}';\n"
             f"GRANT ALL ON *.* TO '{USER}'@'%';\n"
         )

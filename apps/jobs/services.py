@@ -215,6 +215,8 @@ def fail(claimed: Job, options: Options, reason: str, exc_info: Any = None) -> t
 def finish(claimed: Job, state: Job.State, *, error: str = "", **values: Any) -> bool:
     """End an attempt. False when the job was given to another worker meanwhile: its ending counts then."""
     ended = {} if state == Job.State.WAITING else {"finished": timezone.now()}
+    # An exception's text may hold what no column takes: half a surrogate pair, and on PostgreSQL a NUL.
+    error = error.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
     return bool(
         Job.objects.filter(pk=claimed.pk, state=Job.State.RUNNING, attempts=claimed.attempts).update(
             state=state, error=error, **ended, **values
@@ -259,7 +261,9 @@ def sweep(limit: int = 500) -> int:
     """
     now = timezone.now()
     due = Job.objects.filter(sweep_at__lte=now)
-    due.filter(state=Job.State.RUNNING).update(state=Job.State.WAITING, error="Its worker fell silent.")
+    # By primary key: what finds its rows by another index locks in another order than a claim, a deadlock on MariaDB.
+    for pk in list(due.filter(state=Job.State.RUNNING).values_list("pk", flat=True)):
+        due.filter(pk=pk, state=Job.State.RUNNING).update(state=Job.State.WAITING, error="Its worker fell silent.")
     published = 0
     for waiting in due.filter(state=Job.State.WAITING).order_by("sweep_at")[:limit]:
         if not publish(waiting.pk):
@@ -286,4 +290,7 @@ def retry(queryset: Any) -> int:
 def prune(before: datetime) -> int:
     """Delete the jobs that ended before that moment; returns how many."""
     ended = Q(state=Job.State.DONE) | Q(state=Job.State.FAILED)
-    return Job.objects.filter(ended, finished__lt=before).delete()[0]
+    count = 0
+    while pks := list(Job.objects.filter(ended, finished__lt=before).values_list("pk", flat=True)[:1000]):
+        count += Job.objects.filter(pk__in=pks, finished__lt=before).delete()[0]  # by primary key, as in sweep()
+    return count

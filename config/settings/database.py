@@ -1,6 +1,7 @@
 """The database, by DATABASE_URL; DIRECT_DATABASE_URL is the way to it past a pooler."""
 
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -56,6 +57,10 @@ def parse_database(url: str, pooled: bool) -> Any:
                 "timeout": DATABASE_CONNECT_TIMEOUT + 1,
             }
     elif database["ENGINE"] == MYSQL:
+        if find_spec("MySQLdb") is None:
+            raise ValueError("needs mysqlclient, which is not installed: pip install -r requirements/mysql.txt")
+        if database["HOST"] == "localhost":
+            database["HOST"] = "127.0.0.1"  # the client would take a socket, and ignore the port
         database["OPTIONS"] = mysql(database["HOST"], options)
     else:
         database["NAME"] = sqlite_path(database["NAME"])
@@ -92,6 +97,8 @@ def postgresql(host: str, options: dict[str, Any], pooled: bool) -> dict[str, An
 
 def mysql(host: str, options: dict[str, Any]) -> dict[str, Any]:
     """The parameters of MySQL's and MariaDB's client."""
+    if "sslmode" in options:
+        raise ValueError("has sslmode, which is PostgreSQL's; write ssl-mode=REQUIRED or DISABLED")
     mode = options.pop("ssl-mode", options.pop("ssl_mode", "DISABLED" if is_private(host) else "REQUIRED")).upper()
     if mode == "PREFERRED":
         raise ValueError("has ssl-mode=PREFERRED, which may mean no TLS without a word; write REQUIRED or DISABLED")

@@ -49,7 +49,8 @@ def is_private(host: str | None) -> bool:
     try:
         return ip_address(host or "::1").is_private
     except ValueError:
-        return "." not in str(host) or str(host).endswith((".internal", ".flycast", ".local", ".svc"))
+        private = (".internal", ".flycast", ".local", ".svc")
+        return "." not in str(host) or str(host).startswith("/") or str(host).endswith(private)
 
 
 DATABASE_TLS = policy("DATABASE", "the database")

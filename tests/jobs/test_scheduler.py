@@ -12,7 +12,7 @@ from apps.jobs.models import ClockEntry, Job
 from apps.jobs.scheduler import DatabaseScheduler
 from config.celery import app
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)  # a clock closes what it finds in an open transaction
 
 NOTE = "tests.jobs.sample.note"
 

@@ -88,22 +88,23 @@ _circuits: dict[str, Circuit] = defaultdict(Circuit)
 
 
 class ResilientCache(BaseCache):
-    """Django's cache of Redis or Memcached, by its LOCATION, behind the circuit."""
+    """Django's cache of Redis or Memcached behind the circuit; its LOCATION is a URL."""
 
-    def __init__(self, location: str | list[str], params: dict[str, Any]) -> None:
+    def __init__(self, location: str, params: dict[str, Any]) -> None:
         super().__init__(params)
         self.server: BaseCache
         self.failures: tuple[type[Exception], ...]
-        if isinstance(location, str):
+        if location.startswith("memcached://"):
+            from pymemcache.exceptions import MemcacheError
+
+            server = location.removeprefix("memcached://").rstrip("/")
+            self.server, self.failures = PyMemcacheCache(server, params), (MemcacheError, OSError)
+        else:
             from redis.exceptions import RedisError
 
             self.server, self.failures = PrefixedRedisCache(location, params), (RedisError, OSError)
-        else:
-            from pymemcache.exceptions import MemcacheError
-
-            self.server, self.failures = PyMemcacheCache(location, params), (MemcacheError, OSError)
-        self.memory = LocMemCache(str(location), params | {"OPTIONS": {"MAX_ENTRIES": MEMORY_ENTRIES}})
-        self.circuit = _circuits[str(location)]
+        self.memory = LocMemCache(location, params | {"OPTIONS": {"MAX_ENTRIES": MEMORY_ENTRIES}})
+        self.circuit = _circuits[location]
 
     def _call(self, method: str, *args: Any, writes: Iterable[str] | None = (), **kwargs: Any) -> Any:
         if self.circuit.lets_pass():

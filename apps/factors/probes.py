@@ -137,10 +137,7 @@ def described(service: str) -> tuple[str, str]:
         return connections["default"].vendor, f"{host}{database['NAME']}"
     if service == "cache":
         cache: dict[str, Any] = settings.CACHES["default"]
-        location = cache.get("LOCATION", "")
-        if not isinstance(location, str):
-            return "memcached", ",".join(location)
-        kind, separator, _ = location.partition("://")
+        kind, separator, _ = (location := cache.get("LOCATION", "")).partition("://")
         return (kind.lower(), masked(location)) if separator else (cache["BACKEND"].rpartition(".")[2], location)
     if service == "queue":
         url: Any = settings.CELERY_BROKER_URL

@@ -2,6 +2,7 @@
 
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 from environ import Env
 
@@ -22,21 +23,18 @@ CACHE_KEY_PREFIX = env.str(
 
 def parse(url: str) -> Any:
     """Django's settings of the cache."""
-    scheme, _, rest = url.partition("://")
-    scheme = scheme.lower()
-    if scheme in ("dbcache", "locmemcache"):
+    parts = urlsplit(url)
+    if parts.scheme in ("dbcache", "locmemcache"):
         return Env.cache_url_config(url)
-    shared = {"BACKEND": "config.cache.ResilientCache", "KEY_PREFIX": CACHE_KEY_PREFIX, "VERSION": 1}
+    shared = {"BACKEND": "config.cache.ResilientCache", "LOCATION": url, "KEY_PREFIX": CACHE_KEY_PREFIX, "VERSION": 1}
     # A server that falls silent costs each process 2 s, once.
-    if scheme == "memcached":
-        timeouts = {"connect_timeout": 1, "timeout": 1}
-        servers = rest.strip("/").split(",")
-        if not all(re.fullmatch(r"(\[.+\]|[^:/?@]+):[0-9]+", server) for server in servers):
-            raise ValueError("is not one or more of host:port, separated by commas; Memcached takes no user here")
-        return shared | {"LOCATION": servers, "OPTIONS": timeouts | {"retry_attempts": 0, "dead_timeout": 1}}
+    if parts.scheme == "memcached":
+        if not parts.port or parts.username is not None:
+            raise ValueError("is not memcached://host:port; Memcached takes no user name and password here")
+        return shared | {"OPTIONS": {"connect_timeout": 1, "timeout": 1, "retry_attempts": 0, "dead_timeout": 1}}
     if "ssl_" in url.partition("?")[2]:
         raise ValueError("says how TLS is verified; REDIS_TLS_VERIFY and REDIS_TLS_CA do")
-    return shared | {"LOCATION": url, "OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 1} | redis_tls(url)}
+    return shared | {"OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 1} | redis_tls(url)}
 
 
 def redis_tls(url: str) -> dict[str, Any]:

@@ -1,0 +1,155 @@
+"""`probe_services` and `clear_cache`, as an operator runs them, on real servers."""
+
+import json
+import signal
+import subprocess
+import threading
+
+import pytest
+import redis as redis_client
+
+from tests.networks import Silent
+from tests.processes import BIN, GOOD, PATH, ROOT, free_port, run, wait_until
+from tests.servers import Memcached, Redis
+
+PROBE = ("python", "manage.py", "probe_services")
+CLEAR = ("python", "manage.py", "clear_cache")
+SECRET = "hunter2-hunter2"
+
+
+@pytest.fixture
+def good(tmp_path):
+    """A config whose services are all local."""
+    return GOOD | {
+        "DATABASE_URL": f"sqlite:///{tmp_path}/db.sqlite3",
+        "CELERY_BROKER_URL": f"filesystem://{tmp_path}/broker",
+        "EMAIL_URL": "consolemail://",
+        "CACHE_URL": "locmemcache://",
+    }
+
+
+@pytest.fixture(scope="module")
+def redis():
+    with Redis() as server:
+        yield server
+
+
+def answers(*arguments, **variables):
+    """The exit status, and the answers by service."""
+    result = run((*PROBE, "--json", *arguments), **variables)
+    return result.returncode, {answer["service"]: answer for answer in json.loads(result.stdout)}
+
+
+def test_one_row_for_each_service_with_the_variable_it_came_from(good, redis):
+    without = {name: value for name, value in good.items() if name not in ("CACHE_URL", "CELERY_BROKER_URL")}
+    result = run(PROBE, **without, REDIS_URL=redis.url)
+    assert result.returncode == 0, result.stderr
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert [row[0] for row in rows] == ["SERVICE", "database", "cache", "queue", "mail"]
+    for row in rows[2:4]:
+        assert row[1:6] == ["redis", f"127.0.0.1:{redis.port}/0", "REDIS_URL", "Redis", row[5]]
+        assert row[6:] == [row[6], "ms", "none"]
+    assert rows[1][1] == "sqlite"
+    assert rows[1][-1] == "local"
+
+
+@pytest.mark.parametrize("fault", ["refused", "silent"])
+def test_what_does_not_answer_is_told_within_3_s_without_a_password(good, fault):
+    with Silent() as silent:
+        port = silent.port if fault == "silent" else free_port()
+        host = f"user:{SECRET}@127.0.0.1:{port}"
+        variables = {
+            "DATABASE_URL": f"postgres://{host}/site",
+            "CACHE_URL": f"redis://{host}/0",
+            "CELERY_BROKER_URL": f"amqp://{host}/",
+            "EMAIL_URL": f"smtp://{host}",
+        }
+        status, found = answers(**good | variables)
+        table = run(PROBE, **good | variables)
+    assert status == table.returncode == 1
+    assert {answer["state"] for answer in found.values()} <= {"away", "silent"}
+    assert {name: answer["address"] for name, answer in found.items()} == {
+        "database": f"127.0.0.1:{port}/site",
+        "cache": f"127.0.0.1:{port}/0",
+        "queue": f"127.0.0.1:{port}/",
+        "mail": f"127.0.0.1:{port}",
+    }
+    words = "refused" if fault == "refused" else "no answer in 3 s|timeout|timed out"
+    for answer in found.values():
+        assert any(word in answer["reason"].lower() for word in words.split("|")), answer
+    assert table.stdout.count("unreachable: ") == 4
+    assert SECRET not in table.stdout + table.stderr + json.dumps(found)
+
+
+def test_it_waits_for_a_server_that_starts(good):
+    server = Redis()
+    with server:
+        server.stop(signal.SIGKILL)
+        environment = {"PATH": PATH, "READ_DOT_ENV": "false", **good, "CACHE_URL": server.url}
+        probe = subprocess.Popen(
+            [BIN / "python", *PROBE[1:], "--wait", "30"],
+            cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        told = []
+        threading.Thread(target=lambda: told.extend(probe.stderr), daemon=True).start()
+        wait_until(lambda: told, 20, "it tells of waiting")
+        server.start()
+        assert probe.wait(30) == 0
+        assert "Waiting for cache: 0 of 30 s." in told[0]
+        assert "Redis" in probe.stdout.read()
+
+
+def test_it_does_not_wait_longer_than_it_was_told(good):
+    status, found = answers("--wait", "2", **good | {"CACHE_URL": f"redis://127.0.0.1:{free_port()}/0"})
+    assert (status, found["cache"]["state"], found["database"]["state"]) == (1, "away", "up")
+
+
+# -- clear_cache ------------------------------------------------------------------------------------------------------
+
+
+def clear(words, *arguments, **variables):
+    return subprocess.run(
+        [BIN / "python", *CLEAR[1:], *arguments], input=words, cwd=ROOT, capture_output=True, text=True, timeout=60,
+        env={"PATH": PATH, "READ_DOT_ENV": "false", **variables},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "cleared"), [("y\n", True), ("yes\n", True), ("\n", False), ("no\n", False)])
+def test_redis_is_cleared_of_this_sites_keys_when_one_agrees(good, redis, words, cleared):
+    with redis_client.Redis.from_url(redis.url) as client:
+        client.mset({"shop:1:a": 1, "other:1:a": 1})
+        result = clear(words, **good | {"CACHE_URL": redis.url, "CACHE_KEY_PREFIX": "shop"})
+        assert client.exists("other:1:a") == 1
+        assert client.exists("shop:1:a") == (0 if cleared else 1)
+    assert result.returncode == (0 if cleared else 1)
+    assert ("shop:" in result.stdout) if cleared else ("Nothing was deleted" in result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("words", "arguments", "cleared"),
+    [("y\ny\n", (), True), ("y\nn\n", (), False), ("n\n", (), False), ("", ("--noinput",), True)],
+)
+def test_memcached_says_that_everything_goes_and_asks_twice(good, words, arguments, cleared):
+    with Memcached() as server:
+        import pymemcache
+
+        client = pymemcache.Client(("127.0.0.1", server.port))
+        client.set("others", b"1")
+        result = clear(words, *arguments, **good | {"CACHE_URL": server.url})
+        assert client.get("others") == (None if cleared else b"1")
+        client.close()
+    assert result.returncode == (0 if cleared else 1)
+    if words:
+        assert "other sites' keys too" in result.stdout
+
+
+def test_a_cache_that_is_away_is_not_said_to_be_empty(good):
+    result = clear("", "--noinput", **good | {"CACHE_URL": f"redis://127.0.0.1:{free_port()}/0"})
+    assert result.returncode == 1
+    assert "nothing was deleted" in result.stderr
+
+
+def test_nobody_who_could_agree_means_no(good, redis):
+    result = clear("", **good | {"CACHE_URL": redis.url})
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr

@@ -5,6 +5,7 @@ on with the memory. What was written meanwhile is deleted on the server when it 
 """
 
 import logging
+import math
 import threading
 import time
 from collections import defaultdict
@@ -88,10 +89,15 @@ _circuits: dict[str, Circuit] = defaultdict(Circuit)
 
 
 class ResilientCache(BaseCache):
-    """Django's cache of Redis or Memcached behind the circuit; its LOCATION is a URL."""
+    """Django's cache of Redis or Memcached behind the circuit; its LOCATION is a URL.
+
+    LONGEST is the most seconds that set() keeps a value: that long a deletion can be lost, if the process that
+    remembers it for the server dies.
+    """
 
     def __init__(self, location: str, params: dict[str, Any]) -> None:
         super().__init__(params)
+        self.longest: float = params.get("LONGEST", math.inf)
         self.server: BaseCache
         self.failures: tuple[type[Exception], ...]
         if location.startswith("memcached://"):
@@ -146,6 +152,8 @@ class ResilientCache(BaseCache):
         return self._call("get", key, default=default, version=version)
 
     def set(self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> None:
+        if isinstance(timeout, int | float):
+            timeout = min(timeout, self.longest)
         self._call("set", key, value, timeout=timeout, version=version, writes=[key])
 
     def touch(self, key: str, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:

@@ -51,7 +51,7 @@ def database() -> Any:
             if connection.vendor == "postgresql":
                 tls = connection.connection.pgconn.ssl_in_use
             elif connection.vendor == "mysql":
-                server = server.replace("-MariaDB", " MariaDB") if "MariaDB" in server else f"MySQL {server}"
+                server = f"{'MariaDB' if 'MariaDB' in server else 'MySQL'} {server.partition('-')[0]}"
                 cursor.execute("SHOW STATUS LIKE 'Ssl_version'")
                 tls = bool(cursor.fetchone()[1])
             yield server, lambda: cursor.execute("SELECT 1"), tls

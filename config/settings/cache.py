@@ -59,7 +59,8 @@ CACHES = {
     or {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}
 }
 
-# A session is a row of the database; a cache in front of it, that is not the database itself, saves the query.
-SESSION_ENGINE = "django.contrib.sessions.backends." + (
-    "cached_db" if CACHES["default"]["BACKEND"] == "config.cache.ResilientCache" else "db"
-)
+# A session is a row of the database; a cache that is not the database itself saves the query, for a while.
+SESSION_ENGINE, SESSION_CACHE_ALIAS = "django.contrib.sessions.backends.db", "default"
+if CACHES["default"]["BACKEND"] == "config.cache.ResilientCache":
+    SESSION_ENGINE, SESSION_CACHE_ALIAS = "django.contrib.sessions.backends.cached_db", "sessions"
+    CACHES["sessions"] = CACHES["default"] | {"LONGEST": 300}

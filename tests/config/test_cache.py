@@ -99,6 +99,16 @@ def test_all_that_a_cache_does(cache):
     assert cache.get("b") is None
 
 
+def test_a_session_is_kept_no_longer_than_a_lost_deletion_may_live(redis):
+    settings = parse(redis.url)
+    cache = ResilientCache(settings["LOCATION"], settings | {"KEY_PREFIX": "limited", "LONGEST": 300})
+    cache.set("session", "data", timeout=1209600)
+    cache.set("brief", "data", timeout=10)
+    with redis_client.Redis.from_url(redis.url) as client:
+        assert 290 < client.ttl("limited:1:session") <= 300
+        assert 0 < client.ttl("limited:1:brief") <= 10
+
+
 def test_keys_carry_the_prefix_and_the_version(redis):
     cache = connect(redis.url, prefix="shop")
     cache.set("basket", "full")

@@ -1,12 +1,16 @@
 """Factor IV: the same site on other backing services of the same kinds, attached by variables alone."""
 
 import json
+import platform
+import re
 from contextlib import ExitStack
 
 import pytest
 from django.apps import apps
 
-from tests.processes import Deploy, Person, wait_until
+from config.env import check_url
+from config.settings import database
+from tests.processes import GOOD, ROOT, Deploy, Person, run, wait_until
 from tests.servers import MailServer, MariaDB, Memcached, PgBouncer, PostgreSQL, RabbitMQ, Redis
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -19,6 +23,8 @@ ROWS = [
     ("mariadb", "redis", "rabbitmq", "smtp"),
     ("mariadb+", "memcached", "rabbitmq+", "smtp+tls"),
 ]
+DOCS = (ROOT / "docs/backing-services.md").read_text()
+DEBIAN = platform.freedesktop_os_release().get("VERSION_ID")
 PASSWORD = "a long enough passphrase"
 
 
@@ -76,6 +82,8 @@ def test_the_site_works_on_these_services(row, tmp_path, certificates):
         probed = json.loads(deploy.manage("probe_services", "--json", "--wait", "30").stdout)
         assert [answer["state"] for answer in probed] == ["up"] * 4
         assert [answer["tls"] for answer in probed] == [tls_of(kind) for kind in row]
+        if DEBIAN == "12":
+            assert_documented(answer["server"] for answer in probed[:3])
 
         person = Person(deploy.address)
         person.sign_up("ada@example.com", PASSWORD, lambda: text_of(services.mails.mails))
@@ -97,6 +105,28 @@ def test_the_site_works_on_these_services(row, tmp_path, certificates):
         for process in (web, worker, clock):
             assert process.stop() == 0, process.text
             assert '"level": "error"' not in process.text
+
+
+def assert_documented(servers):
+    """The versions that the docs say were tested are those that Debian 12 has."""
+    for server in servers:
+        if not server or server.startswith("SQLite"):
+            continue  # Python brings its own
+        name, version = server.split()
+        row = next(line for line in DOCS.splitlines() if line.startswith(f"| {name}"))
+        assert version.startswith(row.split("|")[2].strip() + "."), (server, row)
+
+
+def test_the_docs_name_every_kind_and_their_examples_are_taken():
+    for url in re.findall(r"`((?:postgres|mysql|sqlite|redis|memcached|amqp|filesystem|smtp)[+a-z]*://[^`…]+)`", DOCS):
+        check_url(url, [*database.SCHEMES, "redis", "memcached", "amqp", "filesystem", "smtp+tls"])
+    compose = (ROOT / "docs/compose.yaml").read_text()
+    variables = dict(re.findall(r"#   ([A-Z_]+)=(.*)", compose))
+    assert set(variables) == {"DATABASE_URL", "CACHE_URL", "CELERY_BROKER_URL", "EMAIL_URL"}
+    result = run(("python", "manage.py", "env", "--check"), **GOOD | variables)
+    assert result.returncode == 0, result.stderr
+    for url in variables.values():
+        assert f"127.0.0.1:{re.search(':([0-9]+)', url.partition('://')[2].rpartition('@')[2])[1]}:" in compose
 
 
 def tls_of(kind):

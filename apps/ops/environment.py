@@ -13,7 +13,10 @@ LOCAL = {"SECRET_KEY": "", "DEBUG": "true", "DATABASE_URL": "sqlite:///var/db.sq
 # How a platform's form comes to a value that nobody has to type.
 HOW: dict[str, dict[str, object]] = {
     "SECRET_KEY": {"generator": "secret"},
-    "DATABASE_URL": {"required": False},  # the add-on sets it
+    "DATABASE_URL": {"required": False},  # its add-on sets it
+    "CELERY_BROKER_URL": {"required": False},  # the add-on of Redis sets REDIS_URL
+    "DATABASE_TLS_VERIFY": {"value": "false"},  # Heroku's certificates are self-signed
+    "REDIS_TLS_VERIFY": {"value": "false"},
 }
 
 
@@ -58,7 +61,7 @@ def app_json() -> str:
     content = json.loads((BASE_DIR / "app.json").read_text(encoding="utf-8"))
     content["env"] = {}
     for variable in env.variables.values():
-        if variable.default is REQUIRED:
+        if variable.default is REQUIRED or variable.name in HOW:
             content["env"][variable.name] = {"description": variable.help} | HOW.get(variable.name, {"required": True})
     return json.dumps(content, indent=2) + "\n"
 

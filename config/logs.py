@@ -14,14 +14,16 @@ import sys
 import threading
 import time
 import warnings
+from asyncio import CancelledError
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import lru_cache
+from inspect import iscoroutinefunction, markcoroutinefunction
 from typing import Any
 
 from django.conf import settings
 from django.core.signals import got_request_exception
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase, HttpResponseServerError, UnreadablePostError
 from django.utils.functional import SimpleLazyObject
 from pythonjsonlogger.json import JsonEncoder
 
@@ -87,6 +89,9 @@ def log_uncaught(exc_info: Any) -> None:
 class PrintedLines(io.TextIOBase):
     """A text stream whose lines are events: of print, of a library's banner, of an interpreter's last words."""
 
+    # A traceback is one event: it ends with the first line that is not indented, which says what was raised.
+    EVENT = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n|\n)*\S.*\n|(?!Traceback \(most ).*\n")
+
     def __init__(self, name: str, level: int) -> None:
         self.logger, self.level, self.begun = logging.getLogger(name), level, threading.local()
 
@@ -94,15 +99,21 @@ class PrintedLines(io.TextIOBase):
         return True
 
     def write(self, text: str) -> int:
-        *lines, self.begun.line = (getattr(self.begun, "line", "") + text).split("\n")
-        for line in filter(str.strip, lines):
-            self.logger.log(self.level, "%s", line.rstrip())
+        begun = getattr(self.begun, "text", "") + text
+        while event := self.EVENT.match(begun):
+            begun = begun[event.end() :]
+            self.say(event[0])
+        self.begun.text = begun
         return len(text)
 
+    def say(self, text: str) -> None:
+        if text.strip():
+            self.logger.log(self.level, "%s", text.rstrip())
+
     def flush(self) -> None:
-        """Tell what has no line break yet: who flushes, as the interpreter does at its end, wants it to be read."""
-        if getattr(self.begun, "line", ""):
-            self.write("\n")
+        """Tell what has no end yet: who flushes, as the interpreter does at its end, wants it to be read."""
+        begun, self.begun.text = getattr(self.begun, "text", ""), ""
+        self.say(begun)
 
     @property
     def fileno(self) -> Any:
@@ -135,9 +146,37 @@ class EventHandler(logging.Handler):
             pass  # nobody reads any more
 
 
+class RefusalHandler(EventHandler):
+    """Why Django refused a request (django.security) is said in the event of the request; without one, in an event."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        record.levelno, record.levelname, record.exc_info = logging.WARNING, "WARNING", None  # a visitor's fault
+        request = getattr(record, "request", None)
+        if request is None:
+            super().emit(record)
+        elif record.name.endswith(".DisallowedHost"):  # its text quotes the host
+            request.log_reason = "the Host header is none of ALLOWED_HOSTS"
+        else:
+            request.log_reason = str(record.args[0] if isinstance(record.args, tuple) and record.args else record.msg)
+
+
 @lru_cache(maxsize=4)
 def utc(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
+def as_field(name: str, value: Any) -> Any:
+    """A number as it is, anything else as text; nothing of a field whose name says that it is secret."""
+    if value.__class__ in NUMBERS:
+        return value
+    return "***" if is_secret(name) else str(value)
+
+
+def without_literals(message: str) -> str:
+    """Django's report of a query, without its arguments and with `'***'` for each literal in it."""
+    query = message.partition("; args=")[0].partition("; (params")[0]
+    # Where a backslash may hide the end of a literal, as in MySQL's, all after the first quote is left out.
+    return re.sub(r"(?s)'.*" if "\\" in query else r"'[^']*'?", "'***'", query)
 
 
 class EventFormatter(logging.Formatter):
@@ -145,6 +184,8 @@ class EventFormatter(logging.Formatter):
 
     def fields(self, record: logging.LogRecord) -> dict[str, Any]:
         message = record.getMessage()
+        if record.name.startswith("django.db."):  # a query is told without its values
+            message = without_literals(message)
         if path := getattr(getattr(record, "request", None), "path", ""):  # Django names it, with a link's token
             message = message.replace(path, safe_path(path))
         return {
@@ -155,7 +196,7 @@ class EventFormatter(logging.Formatter):
             **Process.fields,
             "request_id": request_id.get(),
             **Process.trace(),
-            **getattr(record, "event", {}),
+            **{name: as_field(name, value) for name, value in getattr(record, "event", {}).items()},
         }
 
     def trace(self, record: logging.LogRecord) -> str:
@@ -174,9 +215,7 @@ class JSONFormatter(EventFormatter):
             fields["traceback"] = trace
         if not getattr(record, "verbatim", False):
             # Masked before they are encoded: in a finished line a mask could end in the middle of an escape.
-            texts = {
-                name: str(value) for name, value in fields.items() if name not in OWN and value.__class__ not in NUMBERS
-            }
+            texts = {name: text for name, text in fields.items() if name not in OWN and text.__class__ is str}
             joined = "\n".join(texts.values())
             if masked(joined) != joined:  # hardly ever, so the texts are searched at once
                 fields |= {name: masked(text) for name, text in texts.items()}
@@ -194,8 +233,8 @@ class JSONFormatter(EventFormatter):
             fields[longest] = f"{fields[longest][:start]}\n… cut …\n{fields[longest][end:]}"
             line = self.encoder.encode(fields)
             if len(line) < LINE_BYTES:
-                break
-        return line
+                return line
+        return self.encoder.encode({name: value for name, value in fields.items() if name in OWN or name == "message"})
 
 
 class ConsoleFormatter(EventFormatter):
@@ -219,15 +258,33 @@ class ConsoleFormatter(EventFormatter):
 # -- What must never be read in a log --------------------------------------------------------------------------------
 
 SENSITIVE = (
-    r"(?:pass(?:word|wd|phrase)|\bpass\b|secret|token|api[_-]?key|signature|authorization|cookie|session_?(?:id|key))"
+    r"(?:pass(?:word|wd|phrase)|\bpass\b|(?<![a-z])(?:pwd|otp|jwt)(?![a-z])|secret|token|credential|signature"
+    r"|(?:api|auth|access|private)[_-]?key|authorization|cookie|session_?(?:id|key))"
 )
-HINTS = ("pass", "secret", "token", "api", "signature", "authorization", "cookie", "session")
-# A name, what stands between it and its value, and the value: quoted, a header's whole line, or a word.
+HINTS = (
+    "pass",
+    "pwd",
+    "otp",
+    "jwt",
+    "secret",
+    "token",
+    "credential",
+    "signature",
+    "key",
+    "authori",
+    "cookie",
+    "session",
+)
+QUOTE = r"[bu]?(?P<{0}>\\*[\"'])"
+QUOTED = rf"{QUOTE}(?:(?!(?P={{0}}))(?:\\.|[^\\\n]))*"  # up to the closing quote
+# A name, what stands between it and its value, and the value: quoted, a list, a header's whole line, or a word.
 NAMED = (
     rf"(?i)(?P<name>(?:{SENSITIVE}\w{{0,40}}\\*[\"']? *[=:]>?|"
-    rf"\([bu]?[\"'][\w-]{{0,40}}?{SENSITIVE}[\"'] *,) *(?:[\[(] *)?)"
-    r"(?:(?P<quote>[bu]?(?P<end>\\*[\"']))(?:(?!(?P=end))(?:\\.|[^\\\n]))*"
-    r"|(?:(?<=cookie: )|(?<=authorization: ))[^\n\"']+"
+    rf"\([bu]?[\"'][\w-]{{0,40}}?{SENSITIVE}[\"'] *,) *(?P<list>[\[(] *)?)"
+    rf"(?:(?P<quote>{QUOTE.format('end')})(?:(?!(?P=end))(?:\\.|[^\\\n]))*"
+    rf"(?(list)(?:\\*[\"'] *, *{QUOTED.format('more')})*)"
+    r"|(?:(?<=cookie: )|(?<=authorization: ))(?:[^\n\"']|[\"'](?=;|[^\n\"']*[\"'];))+"
+    r"|(?<=cookie=)[^\s\"'&,;]+(?:; *[^\s\"'&,;]+)*"
     r"|(?:(?:basic|bearer|token) +)?[^\s\"'&,;]+)"
 )
 # Each pattern with a text that a match has in lower case: to look for that first is twenty times as fast. None of them
@@ -236,9 +293,20 @@ PATTERNS = (
     (("@",), re.compile(r"://[^/\s\"']+@"), "://***@"),
     (("@", "%40"), re.compile(r"(?<![\w.+-])[\w.+-]+(?:@|%40)[\w-]+(?:\.[\w-]+)+"), "***@***"),
     (("?",), re.compile(r"\?[\w.%\[\]-]+=[^\s\"'<>]*"), "?***"),
+    # PostgreSQL quotes the row that breaks a constraint.
+    ((")=(",), re.compile(r"(?<=\))=\([^\n]*\)"), "=(***)"),
+    (("failing row",), re.compile(r"(Failing row contains \()(?:[^)]|\)(?!\.?\s*(?:\n|$)))*"), r"\1***"),
+    (("$",), re.compile(r"\b(pbkdf2|argon2|bcrypt|scrypt|md5)\w*\$[^\s\"')]*[^\s\"'),]"), r"\1$***"),
+    (("$2",), re.compile(r"\$2[abxy]\$\d\d\$[./\w]{53}"), "***"),
+    # A scheme and a word that is no word of a language: it has a digit, or a capital after a small letter.
+    (
+        ("bearer ", "basic "),
+        re.compile(r"\b((?i:bearer|basic)) +(?=[^\s\"',;]*?(?:\d|[a-z][A-Z]))[^\s\"'\\,;]+"),
+        r"\1 ***",
+    ),
     (HINTS, re.compile(NAMED), r"\g<name>\g<quote>***"),
 )
-SUSPECT = re.compile(r"[@%=:,]")  # each match has one of them
+SUSPECT = re.compile(r"[@%=:,$]|[Bb](?:earer|asic) |Failing row")  # each match has one of them
 _secrets: re.Pattern[str] | None = None
 
 
@@ -260,6 +328,12 @@ def masked(text: str) -> str:
     return text
 
 
+@lru_cache(maxsize=256)
+def is_secret(name: str) -> bool:
+    """Whether what has this name is to be masked."""
+    return bool(re.search(SENSITIVE, name, re.IGNORECASE))
+
+
 LONG_SEGMENT = re.compile(r"(?<=/)(?![0-9a-f]{8}-[0-9a-f]{4}-)[^/]{24,}")
 
 
@@ -277,18 +351,55 @@ class RequestMiddleware:
     The id is the router's X-Request-ID when it is well-formed, else a new one; the answer carries it.
     """
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+    sync_capable = async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
         got_request_exception.connect(remember_exception)
 
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        begun = time.perf_counter()
+    def __call__(self, request: HttpRequest) -> Any:
+        if self.is_async:
+            return self.answer_async(request)
+        event = RequestEvent(request)
+        try:
+            response = self.get_response(request)
+        except BaseException as error:
+            response = event.answer_to(error)
+        return event.told_when_closed(response)
+
+    async def answer_async(self, request: HttpRequest) -> HttpResponseBase:
+        event = RequestEvent(request)
+        try:
+            response = await self.get_response(request)
+        except BaseException as error:
+            response = event.answer_to(error)
+        return event.told_when_closed(response)
+
+
+class RequestEvent:
+    """The event of one request, from its beginning on."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        self.request, self.begun = request, time.perf_counter()
         given = request.META.get("HTTP_X_REQUEST_ID", "")
-        own = given if WELL_FORMED.fullmatch(given) else os.urandom(16).hex()
-        request_id.set(own)  # until the answer is closed: a streamed one is made after this
-        ids = {"request_id": own, **Process.trace()}  # the span has ended when the event is told
-        response = self.get_response(request)
-        response["X-Request-ID"] = own
+        self.id = given if WELL_FORMED.fullmatch(given) else os.urandom(16).hex()
+        request_id.set(self.id)  # until the answer is closed: a streamed one is made after this
+        self.ids = {"request_id": self.id, **Process.trace()}  # the span has ended when the event is told
+
+    def answer_to(self, error: BaseException) -> HttpResponseBase:
+        """The answer when the error page itself fails. What ends the request unanswered is told and raised again."""
+        remember_exception(self.request)
+        if isinstance(error, Exception) and not settings.DEBUG_PROPAGATE_EXCEPTIONS:
+            return HttpResponseServerError(f"Server error, request {self.id}", content_type="text/plain")
+        self.tell(None)
+        request_id.set("")
+        raise error
+
+    def told_when_closed(self, response: HttpResponseBase) -> HttpResponseBase:
+        response["X-Request-ID"] = self.id
         close = response.close
 
         def close_and_tell() -> None:
@@ -297,12 +408,53 @@ class RequestMiddleware:
             try:
                 close()
             finally:
-                tell(request, response, ids, begun, isinstance(error, (ConnectionError, TimeoutError)))
+                self.tell(response, isinstance(error, (ConnectionError, TimeoutError)))
                 if error is None:  # which the server tells next
                     request_id.set("")
 
         response.close = close_and_tell  # type: ignore[method-assign]
         return response
+
+    def tell(self, response: HttpResponseBase | None, client_left: bool = False) -> None:
+        request, status = self.request, None if response is None else response.status_code
+        if status and status < 400 and request.path.startswith("/health/"):
+            return
+        exc_info = getattr(request, "log_exc_info", None)
+        if exc_info and isinstance(exc_info[1], (UnreadablePostError, CancelledError)):  # no error of ours
+            client_left, exc_info, level = True, None, logging.INFO
+        elif status is None or status >= 500:
+            level = logging.ERROR
+        else:
+            level, exc_info = logging.WARNING if status in (400, 403, 429) else logging.INFO, None
+        user = request.__dict__.get("user")
+        if isinstance(user, SimpleLazyObject):
+            user = request.__dict__.get("_cached_user")  # looked up already, or not: the event asks no database
+        match = request.resolver_match
+        fields = {
+            **self.ids,
+            "method": request.method,
+            "route": match.route if match else None,
+            "path": safe_path(request.path),
+            "status": status,
+            "duration_ms": round((time.perf_counter() - self.begun) * 1000, 1),
+            "bytes": size(request, response),
+            "client": client_address(request),
+            "user_id": user.pk if user is not None else None,
+            "client_left": client_left or None,
+            "reason": getattr(request, "log_reason", None),
+        }
+        access.log(
+            level,
+            "%s %s %s in %s ms%s%s",
+            fields["method"],
+            fields["path"],
+            status or "unanswered",
+            fields["duration_ms"],
+            ", the client left" if client_left else "",
+            f": {fields['reason']}" if fields["reason"] else "",
+            extra={"event": {name: value for name, value in fields.items() if value is not None}},
+            exc_info=exc_info,
+        )
 
 
 def remember_exception(request: HttpRequest | None = None, **kwargs: Any) -> None:
@@ -318,35 +470,13 @@ def client_address(request: HttpRequest) -> str:
     return (address.strip() or request.META.get("REMOTE_ADDR", "")).removeprefix("::ffff:")[:45]
 
 
-def tell(request: HttpRequest, response: HttpResponseBase, ids: dict[str, str], begun: float, left: bool) -> None:
-    status = response.status_code
-    if status < 400 and request.path.startswith("/health/"):
-        return
-    level = logging.ERROR if status >= 500 else logging.WARNING if status in (400, 403, 429) else logging.INFO
-    user = request.__dict__.get("user")
-    if isinstance(user, SimpleLazyObject):
-        user = request.__dict__.get("_cached_user")  # looked up already, or not: the event asks no database
-    match = request.resolver_match
-    fields = {
-        **ids,
-        "method": request.method,
-        "route": match.route if match else None,
-        "path": safe_path(request.path),
-        "status": status,
-        "duration_ms": round((time.perf_counter() - begun) * 1000, 1),
-        "bytes": None if response.streaming else len(response.content),  # type: ignore[attr-defined]
-        "client": client_address(request),
-        "user_id": user.pk if user is not None else None,
-        "client_left": left or None,
-    }
-    access.log(
-        level,
-        "%s %s %s in %s ms%s",
-        fields["method"],
-        fields["path"],
-        status,
-        fields["duration_ms"],
-        ", the client left" if left else "",
-        extra={"event": {name: value for name, value in fields.items() if value is not None}},
-        exc_info=getattr(request, "log_exc_info", None) if status >= 500 else None,
-    )
+def size(request: HttpRequest, response: HttpResponseBase | None) -> int | None:
+    """The bytes of the answer's body, None where they are not known."""
+    if response is None:
+        return None
+    if request.method == "HEAD":
+        return 0
+    if response.streaming:  # a file says its length
+        length = response.headers.get("Content-Length", "")
+        return int(length) if length.isdecimal() else None
+    return len(response.content)  # type: ignore[attr-defined]

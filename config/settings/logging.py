@@ -1,12 +1,10 @@
 """Logs are an event stream on stdout, which the platform keeps: level, format, and who speaks."""
 
-import subprocess
 from collections.abc import Callable
-from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
 
-from config.env import BASE_DIR, env
+from config.env import env
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 LOG_FORMAT = env.str(
@@ -31,34 +29,6 @@ LOG_LEVELS = env.str(
     example="django.db=debug,urllib3=error",
     help="The least level of single loggers.",
 )
-
-
-def first(*names: str, help: str) -> str:
-    """The first of these variables of platforms that is set."""
-    return next(filter(None, [env.str(name, default="", platform=True, help=help) for name in names]), "")
-
-
-PROCESS_NAME = first("DYNO", "FLY_MACHINE_ID", "RENDER_INSTANCE_ID", "RAILWAY_REPLICA_ID", help="The process's name.")
-# Heroku names its processes web.1, or web-12a34b56d-e78f9 on Fir.
-PROCESS_TYPE = (
-    first("FLY_PROCESS_GROUP", help="The process's type.") or PROCESS_NAME.partition(".")[0].partition("-")[0]
-)
-RELEASE = env.str(
-    "RELEASE_VERSION", default="", example="v42", help="The id of the release, shown in events."
-) or first("HEROKU_RELEASE_VERSION", "RAILWAY_DEPLOYMENT_ID", "FLY_IMAGE_REF", help="The id of the release.")
-COMMIT = first(
-    "HEROKU_BUILD_COMMIT",
-    "HEROKU_SLUG_COMMIT",
-    "SOURCE_VERSION",
-    "RENDER_GIT_COMMIT",
-    "RAILWAY_GIT_COMMIT_SHA",
-    "GIT_REV",
-    help="The commit of the release.",
-)
-if not COMMIT and (BASE_DIR / ".git").exists():
-    with suppress(OSError):  # without git it is not known
-        git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=BASE_DIR, capture_output=True, text=True, check=False)  # noqa: S607
-        COMMIT = git.stdout.strip()
 
 
 def needs(package: str, lock: str) -> Callable[[str], str]:
@@ -100,6 +70,7 @@ LOGGING: dict[str, Any] = {
     },
     "handlers": {
         "events": {"class": "config.logs.EventHandler", "formatter": LOG_FORMAT or "json"},
+        "refusals": {"class": "config.logs.RefusalHandler", "formatter": LOG_FORMAT or "json"},
         "nobody": {"class": "logging.NullHandler"},
     },
     "root": {"handlers": ["events"], "level": (LOG_LEVEL or "info").upper()},
@@ -110,10 +81,9 @@ LOGGING: dict[str, Any] = {
             for name in ("django", "gunicorn.error", "uvicorn", "uvicorn.error", "celery", "celery.task")
         },
         # One event tells of a request: that of config.logs.RequestMiddleware, with the traceback.
-        **dict.fromkeys(
-            ("django.request", "django.server", "django.security.DisallowedHost", "gunicorn.access", "uvicorn.access"),
-            QUIET,
-        ),
+        **dict.fromkeys(("django.request", "django.server", "gunicorn.access", "uvicorn.access"), QUIET),
+        "django.security": {"handlers": ["refusals"], "propagate": False},
+        "gunicorn.http.wsgi": {"level": "ERROR"},  # it warns of each HEAD that Django answers with a body
         # One event tells of a task: that of config.celery, or of apps.jobs.
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "CRITICAL"},

@@ -1,12 +1,15 @@
 """What an event looks like, what it never shows, and what telling it does not cost."""
 
+import asyncio
+import inspect
 import json
 import logging
 import os
 import threading
+import traceback
 
 import pytest
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import FileResponse, HttpResponse, StreamingHttpResponse
 from django.test import Client, RequestFactory
 
 from config import logs
@@ -62,6 +65,27 @@ def test_a_value_that_json_does_not_know_is_told_all_the_same():
         ("[(b'x-api-key', b'hunter2'), (b'accept', b'*')]", "[(b'x-api-key', b'***'), (b'accept', b'*')]"),
         ("{'a': 'my-cookie', 'sessionid': 'hunter2'}", "{'a': 'my-cookie', 'sessionid': '***'}"),
         ("Cookie: theme=hunter2; language=hunter2", "Cookie: ***"),
+        ("Cookie: theme='x'; b=hunter2", "Cookie: ***"),
+        ("HTTP_COOKIE=a=hunter2; b=hunter2 and more", "HTTP_COOKIE=*** and more"),
+        ("{'Cookie': 'a=hunter2; b=hunter2', 'next': '/'}", "{'Cookie': '***', 'next': '/'}"),
+        ("Key (token)=(hunter2) already exists.", "Key (token)=(***) already exists."),
+        ("Key (a, lower(b))=(x (y), hunter2) exists.\nDone.", "Key (a, lower(b))=(***) exists.\nDone."),
+        ("Failing row contains (1, a\n(hunter2), null).\nDone.", "Failing row contains (***).\nDone."),
+        ("Invalid header value b'Bearer hunter2\\n'", "Invalid header value b'Bearer ***\\n'"),
+        ("tried Basic dXNlcjpwYXNz", "tried Basic ***"),
+        ("{'password': ['a', \"it's hunter2\"], 'b': ['c', 'd']}", "{'password': ['***\"], 'b': ['c', 'd']}"),
+        ('{\\"tokens\\": [\\"hunter2\\", \\"hunter2\\"]}', '{\\"tokens\\": [\\"***\\"]}'),
+        ("pwd=hunter2 otp=hunter2 jwt: hunter2", "pwd=*** otp=*** jwt: ***"),
+        ("private_key=hunter2&access_key=hunter2&AuthKey=hunter2", "private_key=***&access_key=***&AuthKey=***"),
+        ("{'credentials': 'hunter2'}", "{'credentials': '***'}"),
+        ("set pbkdf2_sha256$1000$hunter2$hunter2=, next", "set pbkdf2$***, next"),
+        ("argon2$argon2id$v=19$m=1,t=2$hunter2 and scrypt$hunter2", "argon2$*** and scrypt$***"),
+        (
+            "the bearer of this, basic authentication, a Basic plan",
+            "the bearer of this, basic authentication, a Basic plan",
+        ),
+        ("it costs $20, f(x) = (y), the key: none of (a, b)", "it costs $20, f(x) = (y), the key: none of (a, b)"),
+        ("an option: 1, robot: 2, monkey=3, keyboard=4", "an option: 1, robot: 2, monkey=3, keyboard=4"),
         ("https://bucket.example.com/a?expires=1&key=hunter2 says 403", "https://bucket.example.com/a?*** says 403"),
         ("Enter a password:\nDone", "Enter a password:\nDone"),
         ("'password' is missing, is it?", "'password' is missing, is it?"),
@@ -109,9 +133,62 @@ def test_an_option_in_a_url_is_no_secret_and_a_token_there_is(monkeypatch):
 
 
 @pytest.mark.timeout(30)  # of which it takes a second
-@pytest.mark.parametrize("piece", ["a", "a.", "://", "/", "token", "password=", "'", "\\", "@", "?a"])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "a",
+        "a.",
+        "://",
+        "/",
+        "token",
+        "password=",
+        "'",
+        "\\",
+        "@",
+        "?a",
+        "Key (",
+        "a)=(",
+        "Failing row contains (",
+        "md5$",
+        "bearer ",
+        "bearer a",
+        "Bearer",
+        "cookie: '",
+        "cookie: ;'",
+        "cookie=a; ",
+        "password=['a', ",
+        "token: [",
+    ],
+)
 def test_a_huge_text_is_masked_in_linear_time(piece):
     logs.masked(piece * (500_000 // len(piece)) + "@ token ?")
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("(0.001) SELECT 1 WHERE a = 'hunter2' AND b = 5; args=('hunter2',); alias=default", "a = '***' AND b = 5"),
+        ("(0.001) UPDATE t SET a = 'it''s; args=hunter2', b = 'hunter2'; args=(1,)", "SET a = '***"),
+        ("(0.001) INSERT INTO t VALUES ('it\\'s hunter2', 'hunter2'); args=None; alias=default", "VALUES ('***'"),
+        ("CREATE TABLE t DEFAULT 'hunter2'; (params ['hunter2'])", "DEFAULT '***'"),
+    ],
+)
+def test_a_query_is_told_without_its_values(message, shown):
+    made = logging.LogRecord("django.db.backends", logging.DEBUG, "file", 1, "%s", (message,), None)
+    told = json.loads(logs.JSONFormatter().format(made))["message"]
+    assert shown in told
+    assert "hunter2" not in told
+
+
+def test_a_field_whose_name_says_that_it_is_secret_is_masked():
+    event = {"password": "hunter2", "access_token": ["hunter2"], "tokens": 5, "monkey": "a"}
+    told = json.loads(line(logs.JSONFormatter(), "m", event=event))
+    assert {name: told[name] for name in event} == {
+        "password": "***",
+        "access_token": "***",
+        "tokens": 5,
+        "monkey": "a",
+    }
 
 
 def test_a_path_keeps_names_and_ids_and_loses_tokens():
@@ -138,6 +215,21 @@ def test_no_field_makes_a_line_too_long(text, field):
     told = line(logs.JSONFormatter(), "%s", text if field == "message" else "m", event=fields)
     assert logs.LINE_BYTES / 2 < len(told) < logs.LINE_BYTES
     assert json.loads(told)["request_id"] == "0123456789"
+
+
+@pytest.mark.parametrize(
+    "event", [{"ids": list(range(3000))}, {f"field{n}": "x" * 50 for n in range(200)}, {"x": {"y": ["z" * 9000]}}]
+)
+def test_no_list_and_no_number_of_fields_makes_a_line_too_long(event):
+    told = line(logs.JSONFormatter(), "m", event=event)
+    assert len(told) < logs.LINE_BYTES
+    assert json.loads(told)["message"] == "m"
+
+
+def test_what_is_no_number_is_text_whether_a_mask_applies_or_not():
+    for more in ({}, {"to": "eve@example.com"}):
+        told = json.loads(line(logs.JSONFormatter(), "m", event={"ids": [1, 2], "n": 1, "ok": True} | more))
+        assert (told["ids"], told["n"], told["ok"]) == ("[1, 2]", 1, True)
 
 
 def recurse(depth):
@@ -192,6 +284,23 @@ def test_what_is_printed_is_an_event_a_line(caplog):
         print(" a line", file=stream)
         print("flushed", end="", flush=True, file=stream)
     assert [record.getMessage() for record in caplog.records] == ["one", "two", "half a line", "flushed"]
+
+
+def test_a_printed_traceback_is_one_event(caplog):
+    stream = logs.PrintedLines("stderr", logging.ERROR)
+    with caplog.at_level("INFO"):
+        print("Process one:", file=stream)
+        try:
+            recurse(5)
+        except ValueError:
+            traceback.print_exc(file=stream)
+        print("after", file=stream)
+        print("Traceback (most recent call last):\n  File", file=stream, flush=True)
+    before, told, after, unfinished = [record.getMessage() for record in caplog.records]
+    assert (before, after) == ("Process one:", "after")
+    assert told.startswith("Traceback (most recent call last):\n  File")
+    assert told.endswith("invalid literal for int() with base 10: 'the end'")
+    assert unfinished == "Traceback (most recent call last):\n  File"
 
 
 def test_lines_that_threads_print_at_once_do_not_mix(caplog):
@@ -253,6 +362,100 @@ def test_only_a_broken_connection_is_a_client_that_left(caplog, error, left):
     logs.request_id.set("")
 
 
+@pytest.fixture
+def told(caplog):
+    """The events of requests."""
+    caplog.set_level("INFO")
+    return lambda: [record for record in caplog.records if record.name == "access"]
+
+
+@pytest.mark.django_db
+def test_an_error_page_that_fails_itself_is_answered_and_told(told):
+    def fail(request):
+        raise LookupError("no template")
+
+    response = logs.RequestMiddleware(fail)(RequestFactory().get("/x/", headers={"X-Request-ID": "0123456789"}))
+    assert (response.status_code, response["X-Request-ID"]) == (500, "0123456789")
+    assert b"0123456789" in response.content
+    response.close()
+    (record,) = told()
+    assert (record.levelname, record.event["status"], record.exc_info[0]) == ("ERROR", 500, LookupError)
+    assert logs.request_id.get() == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "level", "left"), [(asyncio.CancelledError(), "INFO", True), (SystemExit(), "ERROR", None)]
+)
+def test_a_request_that_ends_unanswered_is_told(told, error, level, left):
+    async def wait(request):
+        raise error
+
+    handler = logs.RequestMiddleware(wait)
+    assert inspect.iscoroutinefunction(handler)
+    with pytest.raises(type(error)):
+        asyncio.run(handler(RequestFactory().get("/x/")))
+    (record,) = told()
+    assert (record.levelname, record.event.get("client_left")) == (level, left)
+    assert "status" not in record.event
+    assert bool(record.exc_info) == (level == "ERROR")
+    assert logs.request_id.get() == ""
+
+
+@pytest.mark.parametrize(
+    ("ask", "reason"),
+    [
+        (
+            lambda client: client.get("/", headers={"host": "evil.example.org"}),
+            "the Host header is none of ALLOWED_HOSTS",
+        ),
+        (lambda client: client.post("/accounts/login/", {f"a{n}": 1 for n in range(1500)}), "The number of GET/POST"),
+        (
+            lambda client: client.post("/accounts/login/", "a" * 3_000_000, "application/x-www-form-urlencoded"),
+            "Request",
+        ),
+        (lambda client: Client(enforce_csrf_checks=True).post("/accounts/login/"), "CSRF cookie not set."),
+    ],
+    ids=["host", "fields", "body", "csrf"],
+)
+@pytest.mark.django_db
+def test_why_a_request_was_refused_is_said_in_its_one_event(told, capfd, ask, reason):
+    assert ask(Client()).status_code in (400, 403, 413)
+    (record,) = told()
+    assert record.levelname == "WARNING"
+    assert record.event["reason"].startswith(reason)
+    assert "evil" not in record.getMessage()
+    assert not record.exc_info
+    assert [json.loads(text)["logger"] for text in capfd.readouterr().out.splitlines()] == ["access"]
+
+
+def test_a_refusal_outside_of_a_request_is_a_warning():
+    result = run(("python", "-c", REFUSE), **GOOD)
+    (event,) = map(json.loads, result.stdout.splitlines())
+    assert (event["logger"], event["level"], event["message"]) == ("django.security.X", "warning", "corrupted")
+    assert "traceback" not in event
+
+
+REFUSE = (
+    "import logging; from config import logs; logs.start('web')\n"
+    "try: 1 / 0\nexcept ZeroDivisionError: logging.getLogger('django.security.X').error('corrupted', exc_info=True)"
+)
+
+
+@pytest.mark.django_db
+def test_the_bytes_are_those_of_the_body_that_is_sent(told, tmp_path):
+    (tmp_path / "file").write_bytes(b"x" * 1234)
+    answers = {
+        "GET": [HttpResponse(b"four"), FileResponse((tmp_path / "file").open("rb")), StreamingHttpResponse([b"x"])],
+        "HEAD": [HttpResponse(b"four")],
+    }
+    for method, responses in answers.items():
+        for response in responses:
+            logs.RequestMiddleware(lambda request, response=response: response)(
+                RequestFactory().generic(method, "/x/")
+            ).close()
+    assert [record.event.get("bytes") for record in told()] == [4, 1234, None, 0]
+
+
 def test_telling_of_a_request_asks_no_database_and_varies_nothing(client, db, django_assert_num_queries, settings):
     with django_assert_num_queries(0):
         logged = client.get("/accounts/login/")
@@ -292,6 +495,11 @@ def test_a_wrong_level_is_a_problem_of_the_config(value):
         ({"DYNO": "web.1"}, "web", "web.1"),
         ({"DYNO": "worker-12a34b56d-e78f9"}, "worker", "worker-12a34b56d-e78f9"),
         ({"FLY_PROCESS_GROUP": "clock", "FLY_MACHINE_ID": "e82d"}, "clock", "e82d"),
+        ({"DYNO": "run.4321"}, "check", "run.4321"),
+        ({"DYNO": "release.7"}, "check", "release.7"),
+        ({"RENDER_INSTANCE_ID": "srv-cq1abc-7d9f"}, "check", "srv-cq1abc-7d9f"),
+        ({"RAILWAY_REPLICA_ID": "0b9ff0a5-6f1c-4c67"}, "check", "0b9ff0a5-6f1c-4c67"),
+        ({"FLY_MACHINE_ID": "e82d"}, "check", "e82d"),
         ({}, "check", None),
     ],
 )

@@ -1,0 +1,40 @@
+"""Which process of which release this is, as the platform tells it: shown in every event."""
+
+import subprocess
+from contextlib import suppress
+
+from config.env import BASE_DIR, env
+
+
+def first(*names: str, help: str) -> str:
+    """The first of these variables of platforms that is set."""
+    return next(filter(None, [env.str(name, default="", platform=True, help=help) for name in names]), "")
+
+
+def type_of_dyno(name: str) -> str:
+    """Heroku names its processes web.1, or web-12a34b56d-e78f9 on Fir; a one-off process is known by its command."""
+    type_ = name.partition(".")[0].partition("-")[0]
+    return "" if type_ in ("run", "release", "scheduler") else type_
+
+
+dyno = first("DYNO", help="The process's name.")
+machine = first("FLY_MACHINE_ID", "RENDER_INSTANCE_ID", "RAILWAY_REPLICA_ID", help="The process's name.")
+PROCESS_NAME = dyno or machine
+PROCESS_TYPE = first("FLY_PROCESS_GROUP", help="The process's type.") or type_of_dyno(dyno)
+
+version = env.str("RELEASE_VERSION", default="", example="v42", help="The id of the release, shown in events.")
+image = first("HEROKU_RELEASE_VERSION", "RAILWAY_DEPLOYMENT_ID", "FLY_IMAGE_REF", help="The id of the release.")
+RELEASE = version or image
+COMMIT = first(
+    "HEROKU_BUILD_COMMIT",
+    "HEROKU_SLUG_COMMIT",
+    "SOURCE_VERSION",
+    "RENDER_GIT_COMMIT",
+    "RAILWAY_GIT_COMMIT_SHA",
+    "GIT_REV",
+    help="The commit of the release.",
+)
+if not COMMIT and (BASE_DIR / ".git").exists():
+    with suppress(OSError):  # without git it is not known
+        git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=BASE_DIR, capture_output=True, text=True, check=False)  # noqa: S607
+        COMMIT = git.stdout.strip()

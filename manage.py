@@ -14,14 +14,16 @@ def main() -> None:
     except ImportError:
         sys.exit("Django is not installed here. Run `make setup`, then use .venv/bin/python.")
 
-    from config import logs, settings  # noqa: F401  # the settings declare every variable
+    from config import logs, settings  # the settings declare every variable
     from config.env import env
 
     command = sys.argv[1] if len(sys.argv) > 1 else "help"
     # A command's result is on stdout, so its events go to stderr; only runserver is a web process.
-    logs.start("web" if command == "runserver" else command, fd=1 if command == "runserver" else 2, capture=False)
+    serve = command == "runserver"
+    # With LOG_FORMAT=console it talks to a person, who may debug in it.
+    logs.start("web" if serve else command, fd=1 if serve else 2, capture=serve and settings.LOG_FORMAT == "json")
     if command not in WITHOUT_CONFIG and not {"--help", "-h", "--version"} & set(sys.argv):
-        env.exit_on_problems("web" if command == "runserver" else "")
+        env.exit_on_problems("web" if serve else "")
     execute_from_command_line(sys.argv)
 
 

@@ -4,10 +4,14 @@ The web process imports this only to publish, so that it starts without Celery. 
 plain one: `from config.celery import app`, then `@app.task`. What must not be lost is a job (apps.jobs).
 """
 
+import atexit
 import logging
 import os
+import re
 import sys
 import time
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +32,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 from config import logs, settings  # noqa: F401  # the settings declare every variable
 from config.env import env, exit_with
 
-for program, process_type in (("worker", "worker"), ("beat", "clock")):
-    if program in sys.argv:
-        logs.start(process_type)
+# The sub-command is the first word that is no option's value.
+WITH_VALUE = ("-A", "--app", "-b", "--broker", "--result-backend", "--loader", "--config", "--workdir")
+words = (word for before, word in pairwise(sys.argv) if before not in WITH_VALUE and not word.startswith("-"))
+if process_type := {"worker": "worker", "beat": "clock"}.get(next(words, "")):
+    logs.start(process_type)
 env.exit_on_problems("worker")
 
 logger = logging.getLogger(__name__)
@@ -57,6 +63,11 @@ def use_djangos_logging(**kwargs: Any) -> None:
     """Keep Celery from configuring logging a second time: Django's settings hold for every process."""
 
 
+@beat_init.connect
+def tell_of_the_clocks_end(**kwargs: Any) -> None:
+    atexit.register(logger.info, "the clock stops")
+
+
 @worker_shutting_down.connect
 def tell_of_the_end(sig: str, how: str, **kwargs: Any) -> None:
     logger.info("the worker stops on %s: %s shutdown", sig, how.lower())
@@ -67,13 +78,18 @@ def tell_of_the_end(sig: str, how: str, **kwargs: Any) -> None:
 
 @before_task_publish.connect
 def send_request_id(headers: dict[str, Any], **kwargs: Any) -> None:
-    headers |= {"request_id": logs.request_id.get(), "published_at": time.time()}
+    eta = headers.get("eta")  # an ISO date of a task that is to wait
+    headers |= {
+        "request_id": logs.request_id.get(),
+        "due": datetime.fromisoformat(eta).timestamp() if eta else time.time(),
+    }
 
 
 @task_prerun.connect
 def begin(task: Task, **kwargs: Any) -> None:
     task.request.update(begun=time.perf_counter(), exc_info=None)
-    logs.request_id.set(task.request.get("request_id") or "")
+    if not task.request.is_eager:
+        logs.request_id.set(task.request.get("request_id") or "")
 
 
 @task_failure.connect
@@ -81,22 +97,37 @@ def remember(sender: Task, exception: BaseException, traceback: Any, **kwargs: A
     sender.request.exc_info = (type(exception), exception, traceback)
 
 
+LEVELS = {"FAILURE": logging.ERROR, "INTERRUPTED": logging.WARNING, "RETRY": logging.WARNING}
+
+
 @task_postrun.connect
-def tell(task: Task, task_id: str, state: str | None = None, **kwargs: Any) -> None:
-    request = task.request
-    if task.name == "run_job" and state == "SUCCESS":
+def tell_of_task(task: Task, task_id: str, state: str | None = None, **kwargs: Any) -> None:
+    """The one event of a plain task. Without a state it was ended from outside: a time limit, a shutdown."""
+    sys.stdout.flush()  # what was printed without a line break
+    sys.stderr.flush()
+    request, outcome = task.request, state or "INTERRUPTED"
+    if task.name == "run_job" and outcome in ("SUCCESS", "INTERRUPTED"):
         return  # the job has told of itself
     fields = {
         "task": task.name,
         "id": task_id,
         "attempt": request.retries + 1,
-        "outcome": (state or "unknown").lower(),
+        "outcome": outcome.lower(),
         "duration_ms": round((time.perf_counter() - request.begun) * 1000, 1),
     }
-    if published := request.get("published_at"):
-        fields["queue_ms"] = max(round((time.time() - published) * 1000 - fields["duration_ms"], 1), 0)
-    level = logging.ERROR if state == "FAILURE" else logging.INFO
+    if due := request.get("due"):
+        fields["queue_ms"] = max(round((time.time() - due) * 1000 - fields["duration_ms"], 1), 0)
     logger.log(
-        level, "task %s: %s in %s ms", task.name, fields["outcome"], fields["duration_ms"],
-        extra={"event": fields}, exc_info=request.exc_info,
+        LEVELS.get(outcome, logging.INFO),
+        "task %s: %s in %s ms", task.name, fields["outcome"], fields["duration_ms"],
+        extra={"event": fields}, exc_info=request.exc_info or (None if state else sys.exc_info()),
     )  # fmt: skip
+
+
+def cut_arguments(record: logging.LogRecord) -> bool:
+    """A message that no task understands is told without its body, which has the arguments."""
+    record.msg, record.args = re.split(r"The full contents|\n\nbody: ", record.getMessage())[0].rstrip(), ()
+    return True
+
+
+logging.getLogger("celery.worker.consumer.consumer").addFilter(cut_arguments)

@@ -40,12 +40,16 @@ class EventLogger(Logger):
 
     def warning(self, msg: Any, *args: Any, **kwargs: Any) -> None:
         """A request that is no HTTP is quoted, headers and all: only what is wrong with it is told."""
-        super().warning(msg.partition("'")[0] if msg.startswith("Invalid request") else msg, *args, **kwargs)
+        if msg.startswith("Invalid request"):
+            msg = msg.partition("'")[0]
+            logs.request_id.set("")  # of another request, which this thread served before
+        super().warning(msg, *args, **kwargs)
 
     def exception(self, msg: Any, *args: Any, **kwargs: Any) -> None:
         """The address of the request is told without its query and the token of a link."""
         args = tuple(logs.safe_path(text.partition("?")[0]) if isinstance(text, str) else text for text in args)
         super().exception(msg, *args, **kwargs)
+        logs.request_id.set("")  # the request ends with this event
 
 
 logger_class = EventLogger

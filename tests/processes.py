@@ -47,14 +47,15 @@ def wait_until(condition, seconds, what):
 
 
 class Process:
-    """A process in a group of its own, whose output goes to a file."""
+    """A process in a group of its own, whose output goes to a file; what it writes to stderr to `errors`, if given."""
 
-    def __init__(self, command, *, environment, output, cwd=ROOT):
-        self.output = Path(output)
-        with self.output.open("wb") as stream:
+    def __init__(self, command, *, environment, output, errors=None, cwd=ROOT):
+        self.output, self.errors = Path(output), Path(errors or output)
+        with self.output.open("wb") as stream, self.errors.open("ab") as errors_stream:
             self.child = subprocess.Popen(
-                command, cwd=cwd, env=environment, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
-            )
+                command, cwd=cwd, env=environment, stdout=stream, stderr=errors_stream if errors else stream,
+                start_new_session=True,
+            )  # fmt: skip
 
     @property
     def text(self):
@@ -125,6 +126,7 @@ class Deploy:
             ["/usr/bin/env", program, *arguments, *more],
             environment=self.environment,
             output=self.folder / f"{name}-{len(self.processes)}.log",
+            errors=self.folder / "stderr.log",
             cwd=self.root,
         )
         self.processes.append(process)

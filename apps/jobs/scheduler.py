@@ -7,6 +7,7 @@ so it happens once; a firing that was missed while no clock ran happens once whe
 import logging
 import time
 from typing import Any
+from uuid import uuid4
 
 from celery.beat import ScheduleEntry, Scheduler
 from celery.schedules import crontab
@@ -17,6 +18,7 @@ from django.utils.module_loading import import_string
 
 from apps.jobs.models import ClockEntry
 from apps.jobs.services import enqueue, sweep
+from config.logs import request_id
 
 logger = logging.getLogger(__name__)
 
@@ -67,5 +69,9 @@ class DatabaseScheduler(Scheduler):
             if ClockEntry.objects.filter(name=entry.name, last_run_at=entry.last_run_at).update(
                 last_run_at=timezone.now()
             ):
-                logger.info("the clock fires %s", entry.name)
-                enqueue(import_string(entry.task))
+                token = request_id.set(uuid4().hex)  # a firing is a cause of its own, as a request is
+                try:
+                    logger.info("the clock fires %s", entry.name)
+                    enqueue(import_string(entry.task))
+                finally:
+                    request_id.reset(token)

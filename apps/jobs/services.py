@@ -149,7 +149,10 @@ def claim(pk: int) -> Job | None:
 
 
 def perform(pk: int) -> None:
-    """Claim the job, run it and write down how it ended. Never raises for what the job did."""
+    """Claim the job, run it and write down how it ended. Raises nothing of what the job did but the end of the process.
+
+    A job that is interrupted so stays claimed until the sweeper gives it back.
+    """
     claimed = claim(pk)
     if claimed is None:
         return
@@ -158,12 +161,15 @@ def perform(pk: int) -> None:
     try:
         with renewed_lease(claimed):
             outcome, reason, exc_info = run(claimed)
-        tell(claimed, outcome, reason, exc_info, queued, time.perf_counter() - begun)
+        tell_of_attempt(claimed, outcome, reason, exc_info, queued, time.perf_counter() - begun)
+    except (SystemExit, KeyboardInterrupt):  # a time limit, the worker's shutdown
+        tell_of_attempt(claimed, "interrupted", "", sys.exc_info(), queued, time.perf_counter() - begun)
+        raise
     finally:
         request_id.reset(token)
 
 
-def tell(job: Job, outcome: str, reason: str, exc_info: Any, queued: timedelta, seconds: float) -> None:
+def tell_of_attempt(job: Job, outcome: str, reason: str, exc_info: Any, queued: timedelta, seconds: float) -> None:
     """The one event of an attempt: what came of it, how long it waited and how long it took."""
     fields = {
         "task": job.task,
@@ -173,7 +179,7 @@ def tell(job: Job, outcome: str, reason: str, exc_info: Any, queued: timedelta, 
         "duration_ms": round(seconds * 1000, 1),
         "outcome": outcome,
     }
-    level = {"done": logging.INFO, "retry": logging.WARNING}.get(outcome, logging.ERROR)
+    level = {"done": logging.INFO, "failed": logging.ERROR}.get(outcome, logging.WARNING)
     text = f": {reason}" if reason else ""
     extra = {"event": fields}
     logger.log(
@@ -182,7 +188,7 @@ def tell(job: Job, outcome: str, reason: str, exc_info: Any, queued: timedelta, 
 
 
 def run(claimed: Job) -> tuple[str, str, Any]:
-    """Run one attempt and write its end; returns outcome, reason and, for a bug, the exception."""
+    """Run one attempt and write its end; returns outcome, reason and, of a failure that raised, the exception."""
     options = UNKNOWN
     try:
         function, options = options_of(claimed.task)
@@ -192,7 +198,7 @@ def run(claimed: Job) -> tuple[str, str, Any]:
     except options.retry_on as error:
         reason = f"{type(error).__name__}: {error}"
         if claimed.attempts >= options.max_attempts:
-            return fail(claimed, options, f"{reason} ({claimed.attempts} attempts)")
+            return fail(claimed, options, f"{reason} ({claimed.attempts} attempts)", sys.exc_info())
         pause = min(BACKOFF_START * 2 ** (claimed.attempts - 1), BACKOFF_LIMIT)
         due = timezone.now() + timedelta(seconds=pause * random.uniform(0.8, 1.2))  # noqa: S311  # spreads a crowd
         finish(claimed, Job.State.WAITING, error=reason, due=due, sweep_at=due)

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import threading
+import time
 import traceback
 
 import pytest
@@ -550,3 +551,51 @@ def test_a_wrong_choice_is_told_in_one_line(name):
     (said,) = [text for text in result.stderr.splitlines() if "loud" in text]
     assert said.split()[0] == name
     assert "Traceback" not in result.stderr
+
+
+@pytest.fixture
+def deferred():
+    """A plain task that says under which request's id it runs."""
+    app = pytest.importorskip("config.celery").app
+
+    def say():
+        return logs.request_id.get()
+
+    task = app.task(say, name="deferred", shared=False)
+    yield task
+    app.tasks.pop(task.name)
+
+
+def test_a_task_that_runs_in_its_request_keeps_the_id(deferred):
+    token = logs.request_id.set("0123456789")
+    assert deferred.apply().get() == "0123456789"
+    assert logs.request_id.get() == "0123456789"
+    logs.request_id.reset(token)
+
+
+def test_a_task_that_is_to_wait_is_due_when_it_may_begin():
+    from config.celery import send_request_id
+
+    headers = {"eta": "2030-01-01T00:00:00+00:00"}
+    send_request_id(headers=headers)
+    assert headers["due"] == 1893456000
+    headers = {"eta": None}
+    send_request_id(headers=headers)
+    assert abs(headers["due"] - time.time()) < 60
+
+
+@pytest.mark.parametrize(
+    ("arguments", "process_type"),
+    [
+        ("-q -A config worker -I beat", "worker"),
+        ("--app config beat --pidfile=", "clock"),
+        ("-Aconfig worker", "worker"),
+        ("-A config call worker", None),
+        ("-A config inspect ping", None),
+    ],
+)
+def test_a_celery_process_is_known_by_its_sub_command(arguments, process_type):
+    argv = ["celery", *arguments.split()]
+    show = f"import sys; sys.argv = {argv}; import config.celery; from config.logs import Process; print(Process.type)"
+    result = run(("python", "-c", show), **GOOD, LOG_FORMAT="console")
+    assert result.stdout.split()[-1:] == ([process_type] if process_type else [])

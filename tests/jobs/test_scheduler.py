@@ -11,6 +11,7 @@ from django.utils.module_loading import import_string
 from apps.jobs.models import ClockEntry, Job
 from apps.jobs.scheduler import DatabaseScheduler
 from config.celery import app
+from config.logs import request_id
 
 pytestmark = pytest.mark.django_db(transaction=True)  # a clock closes what it finds in an open transaction
 
@@ -43,7 +44,8 @@ def test_a_new_entry_waits_for_its_next_time(every_minute):
 def test_what_was_missed_while_no_clock_ran_happens_once(every_minute):
     ClockEntry.objects.create(name=NOTE, last_run_at=timezone.now() - timedelta(hours=5))
     tick_all(DatabaseScheduler(app))
-    assert Job.objects.filter(task=NOTE).count() == 1
+    assert len(Job.objects.get(task=NOTE).request_id) == 32  # a firing has an id, as a request has
+    assert request_id.get() == ""
 
 
 def test_an_entry_that_somebody_deleted_is_written_again(every_minute):

@@ -29,6 +29,21 @@ def deadly():
     os._exit(9)
 
 
+@app.task(name="unfinished")
+def unfinished():
+    print("without a line break", end="")
+
+
+@job()
+def quits():
+    sys.exit(3)
+
+
+@job(max_attempts=1)
+def out_of_luck():
+    raise ConnectionResetError("the last attempt")
+
+
 @job()
 def starts_more():
     enqueue(quiet)

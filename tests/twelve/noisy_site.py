@@ -1,12 +1,14 @@
 """The site with pages that go wrong: `gunicorn … tests.twelve.noisy_site`."""
 
 import logging
+import time
 
-from django.http import StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
 from config.wsgi import application  # isort: skip  # noqa: F401  # what gunicorn serves; loads the apps
+from config.asgi import application as asgi_application  # isort: skip  # noqa: F401
 from config import urls
 
 logger = logging.getLogger(__name__)
@@ -28,4 +30,19 @@ def breaks_off(request):
     return StreamingHttpResponse(stream())
 
 
-urls.urlpatterns += [path("indiscreet/", indiscreet), path("breaks-off/", breaks_off)]
+@csrf_exempt
+def form(request):
+    return HttpResponse(len(request.POST))
+
+
+def slow(request):
+    time.sleep(1)
+    return HttpResponse()
+
+
+urls.urlpatterns += [
+    path("indiscreet/", indiscreet),
+    path("breaks-off/", breaks_off),
+    path("form/", form),
+    path("slow/", slow),
+]

@@ -6,15 +6,18 @@ import http.client
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import threading
+import time
 from contextlib import closing
 
 import pytest
 
+from config.env import env
 from tests.events import ID, enqueue, events, wait_for_event
-from tests.processes import BIN, ROOT, Deploy, Person, Process, program, wait_until
+from tests.processes import BIN, ROOT, Deploy, Person, Process, program, status, wait_until
 from tests.twelve.mail_server import mail_server
 
 pytestmark = pytest.mark.e2e
@@ -34,7 +37,9 @@ def test_every_line_of_the_web_is_an_event_and_every_request_exactly_one(make_de
     broken = deploy.ask("/", Cookie=f"sessionid={session.value}", X_Request_ID=ID)
     assert broken.status == 500
     assert ID in broken.body.decode()
+    assert deploy.ask("/accounts/login/", "HEAD").status == 200
     assert web.stop() == 0
+    assert web.errors.read_text() == ""
 
     told = events(web.text)
     assert {(e["process_type"], e["release"]) for e in told} == {("web", "v42")}
@@ -46,6 +51,7 @@ def test_every_line_of_the_web_is_an_event_and_every_request_exactly_one(make_de
         ("GET", "/", 200, "info"),
         ("GET", "/nowhere", 404, "info"),
         ("GET", "/", 500, "error"),
+        ("HEAD", "/accounts/login/", 200, "info"),
     ]
     for event in requests:
         assert event["duration_ms"] > 0
@@ -54,7 +60,9 @@ def test_every_line_of_the_web_is_an_event_and_every_request_exactly_one(make_de
     assert requests[0]["route"] == "accounts/login/"
     assert "route" not in requests[3]
     assert requests[0]["bytes"] > 500
-    assert [e.get("user_id") for e in requests] == [None, 1, 1, None, None]
+    assert requests[5]["bytes"] == 0
+    assert [e["logger"] for e in told if "HEAD" in e["message"] or "no-body" in e["message"]] == ["access"]
+    assert [e.get("user_id") for e in requests] == [None, 1, 1, None, None, None]
     assert "no such table: django_session" in requests[4]["traceback"]
     assert requests[4]["request_id"] == ID
     # No one else told of the error, and the probes are silent.
@@ -69,7 +77,8 @@ def test_every_line_of_worker_and_clock_is_an_event(make_deploy):
     deploy = make_deploy()
     worker, clock = deploy.start("worker", "-I", "tests.twelve.noise"), deploy.start("clock")
     wait_for_event(worker, message=next(e["message"] for e in wait_for_event(worker, logger="celery.apps.worker")))
-    enqueue(deploy, "enqueue(starts_more)", "[enqueue(each) for each in (broken_job, hopeless, unlucky)]")
+    enqueue(deploy, "enqueue(starts_more)", "[enqueue(each) for each in (broken_job, hopeless, unlucky, out_of_luck)]")
+    enqueue(deploy, "unfinished.delay()", "app.send_task('unknown', ['an argument'])")
     wait_for_event(worker, task="noise", outcome="success")
     wait_for_event(worker, task="broken_task", outcome="failure")
     for name, outcome in (
@@ -78,15 +87,20 @@ def test_every_line_of_worker_and_clock_is_an_event(make_deploy):
         ("broken_job", "failed"),
         ("hopeless", "failed"),
         ("unlucky", "retry"),
+        ("out_of_luck", "failed"),
     ):
         (event,) = wait_for_event(worker, task=f"tests.twelve.noise.{name}", outcome=outcome)
         assert event["attempt"] == 1
         assert event["queue_ms"] >= 0
         assert event["duration_ms"] >= 0
         assert event["request_id"] == ID
+    wait_for_event(worker, task="unfinished", outcome="success")
+    wait_for_event(worker, logger="celery.worker.consumer.consumer", level="error")
     wait_for_event(clock, message="beat: Starting...")
     assert clock.stop() == 0
     assert worker.stop() == 0
+    assert worker.errors.read_text() == ""
+    assert events(clock.text)[-1]["message"] == "the clock stops"
 
     told = events(worker.text)
     assert {e["process_type"] for e in told} == {"worker"}
@@ -94,6 +108,7 @@ def test_every_line_of_worker_and_clock_is_an_event(make_deploy):
     by_message = {e["message"]: e for e in told}
     for message, logger in (
         ("printed in a task", "stdout"),
+        ("without a line break", "stdout"),
         ("a line", "stderr"),
         ("and another", "stderr"),
         ("uncaught ZeroDivisionError", "uncaught"),
@@ -103,7 +118,8 @@ def test_every_line_of_worker_and_clock_is_an_event(make_deploy):
     assert {e["request_id"] for e in told if e.get("task") in ("noise", "broken_task")} == {ID}
     assert by_message["printed in a task"]["request_id"] == ID
     assert "division by zero" in by_message["uncaught ZeroDivisionError"]["traceback"]
-    for bug in ("a bug in a task", "a bug in a job"):
+    assert "an argument" not in worker.text
+    for bug in ("a bug in a task", "a bug in a job", "the last attempt"):
         (event,) = [e for e in told if bug in e.get("traceback", "")]
         assert event["level"] == "error"
     assert [e for e in told if "shutdown" in e["message"]]
@@ -160,6 +176,31 @@ def test_a_task_that_kills_its_process_is_told(make_deploy):
     worker.kill()
 
 
+def test_a_job_that_is_interrupted_is_told_with_its_id(make_deploy):
+    deploy = make_deploy()
+    worker = deploy.start("worker", "-I", "tests.twelve.noise")
+    enqueue(deploy, "enqueue(quits)")
+    (event,) = wait_for_event(worker, task="tests.twelve.noise.quits")
+    assert (event["outcome"], event["level"], event["id"], event["request_id"]) == ("interrupted", "warning", 1, ID)
+    assert event["traceback"].endswith("SystemExit: 3")
+    wait_until(lambda: [e for e in events(worker.text) if "exitcode 3" in e["message"]], 40, lambda: worker.text)
+    assert [e for e in events(worker.text) if e.get("task") == "run_job"] == []
+    worker.kill()
+
+
+def test_the_development_server_tells_events_too(make_deploy):
+    deploy = make_deploy(DEBUG="true", LOG_FORMAT="json")
+    command = [str(BIN / "python"), "manage.py", "runserver", "--noreload", str(deploy.port)]
+    server = Process(command, environment=deploy.environment, output=deploy.folder / "runserver.log")
+    deploy.processes.append(server)
+    wait_until(lambda: status(f"{deploy.address}/health/live/") == 200, 30, lambda: server.text)
+    assert deploy.ask("/").status == 200
+    server.stop(signal.SIGINT)
+    told = events(server.text)
+    assert [e["path"] for e in told if e["logger"] == "access"] == ["/"]
+    assert [e for e in told if e["logger"] == "stdout" and "Starting" in e["message"]]
+
+
 def test_the_last_words_of_a_process_are_an_event(tmp_path):
     code = "from config import logs; logs.start('web'); print('hello', end=''); raise OverflowError('the end')"
     environment = {"PATH": str(BIN), "READ_DOT_ENV": "false", "PYTHONPATH": str(ROOT)}
@@ -173,7 +214,8 @@ def test_the_last_words_of_a_process_are_an_event(tmp_path):
 
 def test_uvicorn_tells_of_a_request_in_one_event(make_deploy, tmp_path):
     deploy = make_deploy()
-    command = ["uvicorn", "config.asgi:application", "--port", str(deploy.port), "--lifespan", "off"]
+    site = "tests.twelve.noisy_site:asgi_application"
+    command = ["uvicorn", site, "--port", str(deploy.port), "--lifespan", "off"]
     server = Process(["/usr/bin/env", *command], environment=deploy.environment, output=tmp_path / "uvicorn.log")
     deploy.processes.append(server)
     wait_until(lambda: "running on" in server.text, 30, lambda: server.text)
@@ -181,12 +223,42 @@ def test_uvicorn_tells_of_a_request_in_one_event(make_deploy, tmp_path):
     assert (answer.status, answer.getheader("X-Request-ID")) == (200, ID)
     deploy.sql("DROP TABLE django_session")
     assert deploy.ask("/?token=x", Cookie="sessionid=0123456789abcdef0123456789abcdef").status == 500
+    leave(deploy, "GET /slow/")
+    wait_for_event(server, path="/slow/")
     server.stop()
     told = events(server.text)
-    fine, broken = [e for e in told if e["logger"] == "access"]
+    fine, broken, left = [e for e in told if e["logger"] == "access"]
+    assert (left["client_left"], left["level"], "status" in left) == (True, "info", False)
     assert (fine["path"], fine["status"], fine["request_id"]) == ("/", 200, ID)
     assert "no such table: django_session" in broken["traceback"]
-    assert [e for e in told if "GET /" in e["message"] or "no such table" in json.dumps(e)] == [fine, broken]
+    assert [e for e in told if "GET /" in e["message"] or "no such table" in json.dumps(e)] == [fine, broken, left]
+
+
+def leave(deploy, line, body=""):
+    """Send a request, and leave once the server is at work on it."""
+    with socket.create_connection(("127.0.0.1", deploy.port)) as client:
+        client.sendall(f"{line} HTTP/1.1\r\nHost: 127.0.0.1\r\n{body or '\r\n'}".encode())
+        time.sleep(0.3)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+
+
+def test_an_upload_that_breaks_off_is_no_error(make_deploy):
+    deploy = make_deploy()
+    web = deploy.start_web("tests.twelve.noisy_site")
+    leave(deploy, "POST /form/", "Content-Length: 1000\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\na=1")
+    (event,) = wait_for_event(web, logger="access")
+    assert (event["path"], event["level"], event["client_left"]) == ("/form/", "info", True)
+    assert "traceback" not in event
+
+
+def test_an_error_page_that_fails_is_answered_with_the_id_and_told_once(make_deploy):
+    deploy = make_deploy(STATIC_ROOT="nowhere")  # no page without the manifest of its static files
+    web = deploy.start_web()
+    answer = deploy.ask("/", X_Request_ID=ID)
+    assert (answer.status, answer.getheader("X-Request-ID")) == (500, ID)
+    (event,) = wait_for_event(web, request_id=ID)
+    assert (event["logger"], event["status"], event["level"]) == ("access", 500, "error")
+    assert "Missing staticfiles manifest" in event["traceback"]
 
 
 def test_the_request_id_is_kept_or_made_and_travels_into_the_mail(make_deploy):
@@ -206,10 +278,14 @@ def test_the_request_id_is_kept_or_made_and_travels_into_the_mail(make_deploy):
 
 
 def test_an_answer_that_breaks_off_is_told_under_its_request(make_deploy):
-    deploy = make_deploy()
+    deploy = make_deploy(WEB_THREADS="1")
     web = deploy.start_web("tests.twelve.noisy_site")
     with pytest.raises((http.client.IncompleteRead, ConnectionError)):
         deploy.ask("/breaks-off/?token=x", X_Request_ID=ID)
+    with socket.create_connection(("127.0.0.1", deploy.port)) as client:  # another, on the same thread
+        client.sendall(b"GET / HTTP/9.9\r\n\r\n")
+        assert b" 400 " in client.makefile("rb").readline()
+    wait_for_event(web, message="Invalid request from ip=::ffff:127.0.0.1: Invalid HTTP Version: (9, 9)", request_id="")
     (event,) = wait_for_event(web, logger="gunicorn.error", request_id=ID)
     assert "LookupError: a bug in a stream" in event["traceback"]
     told = [e for e in events(web.text) if e["request_id"] == ID]
@@ -263,14 +339,14 @@ def test_a_client_that_leaves_is_told(make_deploy):
     assert len(stayed) == 1
 
 
-@pytest.mark.parametrize("debug", ["false", "true"])
-def test_no_event_has_a_secret_or_an_address(make_deploy, debug):
+@pytest.mark.parametrize(("debug", "levels"), [("false", ""), ("true", "django.db=debug")])
+def test_no_event_has_a_secret_or_an_address(make_deploy, debug, levels):
     canaries = {
         "SECRET_KEY": "canary-key-0123456789-0123456789-0123456789-0123456789",
         "SECRET_KEY_FALLBACKS": "canary-fallback-0123456789",
         "EMAIL_URL": "smtp://canary-user:canary-password@127.0.0.1:9",
     }
-    deploy = make_deploy(DEBUG=debug, LOG_FORMAT="json", **canaries)
+    deploy = make_deploy(DEBUG=debug, LOG_LEVELS=levels, LOG_FORMAT="json", **canaries)
     web, worker = deploy.start_web("tests.twelve.noisy_site"), deploy.start("worker", "-I", "tests.twelve.noise")
     clock = deploy.start("clock")
     person = Person(deploy.address)
@@ -296,6 +372,11 @@ def test_no_event_has_a_secret_or_an_address(make_deploy, debug):
         with socket.create_connection(("127.0.0.1", deploy.port)) as client:
             client.sendall(f"{malformed}\r\n".encode())
             assert b" 400 " in client.makefile("rb").readline()
+    person.post("/accounts/signup/", {"email": "canary-2@example.com", "password1": PASSWORD})
+    person.post("/accounts/login/", {"login": "eve@example.com", "password": PASSWORD})
+    hidden = [cookie.value for cookie in person.cookies if cookie.name == "sessionid"]
+    hidden += [password for (password,) in deploy.sql("SELECT password FROM users_user")]
+    assert len(hidden) == 3
     deploy.sql("DROP TABLE django_session")
     assert deploy.ask("/?q=canary", Cookie="sessionid=canary-session-0123456789012345").status == 500
     enqueue(deploy, "enqueue(indiscreet, 'canary-argument')")
@@ -305,6 +386,49 @@ def test_no_event_has_a_secret_or_an_address(make_deploy, debug):
         process.stop()
         assert events(process.text)
         assert re.findall(".{,40}canary.{,20}", process.text, re.IGNORECASE) == []
+        assert [text for text in hidden if text in process.text] == []
+
+
+SECRETS = {
+    "SECRET_KEY": "canary-key-0123456789-0123456789-0123456789-0123456789",
+    "SECRET_KEY_FALLBACKS": "canary-fallback-0123456789",
+    "DATABASE_URL": "postgres://canaryuser:canary-database@127.0.0.1:9/name?passfile=canary-option",
+    "DIRECT_DATABASE_URL": "postgres://canaryuser:canary-direct@127.0.0.1:9/name",
+    "CELERY_BROKER_URL": "amqp://canaryuser:canary-broker@127.0.0.1:9//",
+    "CACHE_URL": "redis://canaryuser:canary-cache@127.0.0.1:9/1",
+    "EMAIL_URL": "smtp://canaryuser:canary-mail@127.0.0.1:9",
+    "SENTRY_DSN": "http://canarykey@127.0.0.1:9/1",
+}
+
+
+def test_a_service_that_is_away_gives_no_secret_away(tmp_path):
+    """Each secret variable has a canary, and each backing service is at a port where nobody listens."""
+    assert {name for name, variable in env.variables.items() if variable.secret} == {
+        *SECRETS,
+        "MEDIA_STORAGE_URL",
+    }  # a folder
+    deploy = Deploy(tmp_path, DJANGO_SUPERUSER_PASSWORD="canary-password", **SECRETS)
+    web, worker, clock = (deploy.start(name) for name in ("web", "worker", "clock"))
+    try:
+        wait_until(lambda: status(f"{deploy.address}/health/live/") == 200, 30, lambda: web.text)
+        assert deploy.ask("/health/ready/").status == 503
+        assert deploy.ask("/", Cookie="sessionid=canary-session-0123456789012345").status == 500
+        commands = (
+            "check",
+            "migrate_db",
+            "probe_services",
+            "createsuperuser --noinput --email canary@example.com",
+            "env",
+        )
+        said = [deploy.manage(*command.split(), check=False) for command in commands]
+        wait_for_event(worker, logger="celery.worker.consumer.consumer", level="error")
+        wait_for_event(clock, logger="apps.jobs.scheduler", level="warning")
+    finally:
+        deploy.close()
+    for text in (web.text, worker.text, clock.text):
+        assert events(text)
+    told = [web.text, worker.text, clock.text, *(result.stdout + result.stderr for result in said)]
+    assert re.findall(".{,60}canary(?!user|key).{,20}", "\n".join(told), re.IGNORECASE) == []
 
 
 def test_the_result_of_a_command_is_clean_and_its_events_are_on_stderr(make_deploy):

@@ -64,7 +64,7 @@ def mask(value: Any) -> Any:
     if isinstance(value, str):
         return logs.masked(value)
     if isinstance(value, dict):
-        return {key: mask(item) for key, item in value.items()}
+        return {key: "***" if logs.is_secret(str(key)) else mask(item) for key, item in value.items()}
     return [mask(item) for item in value] if isinstance(value, list | tuple) else value
 
 

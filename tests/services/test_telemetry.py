@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import brotli
 import pytest
 
+from config import telemetry
 from tests.events import ID, enqueue, events, wait_for_event
 from tests.processes import GOOD, Person, free_port, named, run, wait_until
 
@@ -96,6 +97,11 @@ def test_a_missing_package_is_a_problem_that_names_the_lock(name, value, lock):
     result = run(("python", "-c", hide + "import config.wsgi"), **GOOD, **{name: value})
     assert (result.returncode, named(result)) == (1, {name})
     assert lock in result.stderr + result.stdout
+
+
+def test_what_has_a_secret_name_is_masked_for_a_receiver_too():
+    event = {"extra": {"event": {"password": "hunter2", "order": "for eve@example.com"}}}
+    assert telemetry.mask(event) == {"extra": {"event": {"password": "***", "order": "for ***@***"}}}
 
 
 @pytest.mark.e2e

@@ -261,28 +261,15 @@ SENSITIVE = (
     r"(?:pass(?:word|wd|phrase)|\bpass\b|(?<![a-z])(?:pwd|otp|jwt)(?![a-z])|secret|token|credential|signature"
     r"|(?:api|auth|access|private)[_-]?key|authorization|cookie|session_?(?:id|key))"
 )
-HINTS = (
-    "pass",
-    "pwd",
-    "otp",
-    "jwt",
-    "secret",
-    "token",
-    "credential",
-    "signature",
-    "key",
-    "authori",
-    "cookie",
-    "session",
-)
+HINTS = ("pass", "pwd", "otp", "jwt", "secret", "token", "credential", "signature", "key", "auth", "cookie", "session")
 QUOTE = r"[bu]?(?P<{0}>\\*[\"'])"
-QUOTED = rf"{QUOTE}(?:(?!(?P={{0}}))(?:\\.|[^\\\n]))*"  # up to the closing quote
+QUOTED = r"(?:(?!(?P={0}))(?:\\.|[^\\\n]))*"  # up to the quote of that name
 # A name, what stands between it and its value, and the value: quoted, a list, a header's whole line, or a word.
 NAMED = (
     rf"(?i)(?P<name>(?:{SENSITIVE}\w{{0,40}}\\*[\"']? *[=:]>?|"
     rf"\([bu]?[\"'][\w-]{{0,40}}?{SENSITIVE}[\"'] *,) *(?P<list>[\[(] *)?)"
-    rf"(?:(?P<quote>{QUOTE.format('end')})(?:(?!(?P=end))(?:\\.|[^\\\n]))*"
-    rf"(?(list)(?:\\*[\"'] *, *{QUOTED.format('more')})*)"
+    rf"(?:(?P<quote>{QUOTE.format('end')}){QUOTED.format('end')}"
+    rf"(?(list)(?:\\*[\"'] *, *{(QUOTE + QUOTED).format('more')})*)"
     r"|(?:(?<=cookie: )|(?<=authorization: ))(?:[^\n\"']|[\"'](?=;|[^\n\"']*[\"'];))+"
     r"|(?<=cookie=)[^\s\"'&,;]+(?:; *[^\s\"'&,;]+)*"
     r"|(?:(?:basic|bearer|token) +)?[^\s\"'&,;]+)"

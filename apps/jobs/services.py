@@ -161,10 +161,11 @@ def perform(pk: int) -> None:
     try:
         with renewed_lease(claimed):
             outcome, reason, exc_info = run(claimed)
-        tell_of_attempt(claimed, outcome, reason, exc_info, queued, time.perf_counter() - begun)
     except (SystemExit, KeyboardInterrupt):  # a time limit, the worker's shutdown
         tell_of_attempt(claimed, "interrupted", "", sys.exc_info(), queued, time.perf_counter() - begun)
         raise
+    else:
+        tell_of_attempt(claimed, outcome, reason, exc_info, queued, time.perf_counter() - begun)
     finally:
         request_id.reset(token)
 

@@ -167,6 +167,7 @@ class Server(Backing):
     def freeze(self):
         """From now on nothing answers, and nothing is closed."""
         self.signal(signal.SIGSTOP)
+        wait_until(lambda: all(map(is_stopped, self.pids())), 10, f"{self.program} stops")  # each thread, in its time
 
     def thaw(self):
         self.signal(signal.SIGCONT)
@@ -380,6 +381,12 @@ def is_running(pid):
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
+
+
+def is_stopped(pid):
+    """Whether every thread of that process is stopped by a signal."""
+    states = [status.read_text().rpartition(")")[2].split()[0] for status in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return set(states) <= {"T", "Z"}
 
 
 def connects(port):

@@ -234,6 +234,31 @@ def test_a_network_that_answers_nonsense_or_nothing(server, fault, caplog):
         heal(cache, server)
 
 
+def test_a_slow_server_is_used_and_one_that_is_too_slow_is_away(server, caplog):
+    with Proxy(server) as proxy:
+        cache = connect(proxy.url)
+        proxy.delay(0.1)
+        cache.set("a", 1)
+        assert cache.server.get("a") == 1
+        assert told(caplog) == []
+        proxy.delay(3)
+        assert cache.add("b", 1) is True
+        assert cache.add("b", 1) is False
+        assert "the cache is away" in told(caplog)[0]
+        proxy.pass_on()
+        heal(cache, server)
+
+
+def test_connections_that_break_in_the_middle_lose_no_count(server):
+    with Proxy(server) as proxy:
+        cache = connect(proxy.url)
+        assert cache.add("tries", 1) is True
+        proxy.cut()
+        taken = [cache.add("tries", 1) for _ in range(5)]
+        assert taken.count(True) <= 1  # once more at most: by the memory, where the server is given up for a while
+        heal(cache, server)
+
+
 def test_a_connection_that_the_server_closed_is_made_anew_at_once(redis, caplog):
     cache = connect(redis.url)
     cache.set("a", 1)

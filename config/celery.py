@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import sys
+import threading
 import time
 from datetime import datetime
 from itertools import pairwise
@@ -68,9 +69,21 @@ def tell_of_the_clocks_end(**kwargs: Any) -> None:
     atexit.register(logger.info, "the clock stops")
 
 
+STOP_SECONDS = 3  # for the farewell to the broker, after the soft shutdown: a platform kills after 30
+
+
 @worker_shutting_down.connect
-def tell_of_the_end(sig: str, how: str, **kwargs: Any) -> None:
+def end_in_time(sig: str, how: str, **kwargs: Any) -> None:
+    """A silent broker is asked again and again, 5 s each time: the worker leaves, and its messages come again."""
     logger.info("the worker stops on %s: %s shutdown", sig, how.lower())
+
+    def leave() -> None:
+        logger.warning("the worker leaves without the broker, which does not answer")
+        os._exit(0)
+
+    timer = threading.Timer(STOP_SECONDS, leave)
+    timer.daemon = True
+    timer.start()
 
 
 # -- The request id travels with a task, and one event tells how it ended ---------------------------------------------

@@ -7,6 +7,7 @@ MAILERS["delivery"]. A mail is sent at least once: its Message-ID stays the same
 import base64
 import logging
 import smtplib
+import ssl
 from collections.abc import Sequence
 from email import message_from_bytes, policy
 from email.message import EmailMessage as MIMEMessage
@@ -78,6 +79,9 @@ def deliver(sender: str, recipients: list[str], raw: str) -> None:
         if min(codes) >= 500:
             raise PermanentFailure(f"The mail server refuses the recipient ({min(codes)}).") from error
         raise
+    except ssl.SSLCertVerificationError as error:
+        hint = "EMAIL_TLS_CA names a private authority, EMAIL_TLS_VERIFY=false accepts any certificate"
+        raise OSError(f"{error} ({hint})") from error
     except (smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
         if error.smtp_code >= 500:
             raise PermanentFailure(f"The mail server refuses the mail ({error.smtp_code}).") from error

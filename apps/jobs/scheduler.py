@@ -22,7 +22,7 @@ from config.logs import request_id
 
 logger = logging.getLogger(__name__)
 
-SWEEP_SECONDS = 5
+SWEEP_SECONDS = min(5, settings.JOBS_LEASE_SECONDS / 3)
 
 
 class DatabaseScheduler(Scheduler):

@@ -134,7 +134,8 @@ def publish(pk: int) -> bool:
         sent.result(PUBLISH_SECONDS)
     except Exception as error:
         _broker_silent_until = time.monotonic() + BROKER_PAUSE
-        logger.warning("job %s not published, the sweeper will: %s: %s", pk, type(error).__name__, error)
+        why = str(error) or f"no answer in {PUBLISH_SECONDS} s"
+        logger.warning("job %s not published, the sweeper will: %s: %s", pk, type(error).__name__, why)
         return False
     return True
 

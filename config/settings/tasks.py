@@ -3,7 +3,7 @@
 import re
 import ssl
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from config.env import BASE_DIR, env
 
@@ -28,7 +28,8 @@ def parse(url: str) -> Any:
             },
             None,
         )
-    if re.search(r"(ssl_|verify|cacertfile)", parts.query):
+    # Kombu lets the parameters of a URL win over what it is given beside the URL.
+    if any(re.match(r"ssl|verify|cacertfile", name) for name, _ in parse_qsl(parts.query, keep_blank_values=True)):
         raise ValueError("says how TLS is verified; REDIS_TLS_VERIFY, REDIS_TLS_CA and those of AMQP do")
     if scheme in ("redis", "rediss"):
         # A message that a dead worker took comes again after the visibility timeout: later than any job may take.
@@ -64,6 +65,8 @@ CELERY_BROKER_URL, CELERY_BROKER_TRANSPORT_OPTIONS, CELERY_BROKER_USE_SSL = env.
     example="redis://localhost:6379/0",
     help="The queue between web and worker: RabbitMQ, Redis, a local folder; none (with DEBUG): jobs run in the web.",
 ) or (None, {}, None)
+# Celery prefers the environment's CELERY_BROKER_URL to the setting, but these two to both: what was checked is used.
+CELERY_BROKER_READ_URL = CELERY_BROKER_WRITE_URL = CELERY_BROKER_URL
 
 # Without a broker a job runs in the process that enqueued it.
 CELERY_TASK_ALWAYS_EAGER = CELERY_BROKER_URL is None
@@ -81,6 +84,11 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_HEARTBEAT = 15  # seconds; RabbitMQ and its worker notice within two that the other is gone
+# On RabbitMQ its queue is exclusive: a worker whose connection the network lost would find it locked on its return,
+# and die. On Redis it is what notices that a server died while a job ran: without it the worker never came back.
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = not str(CELERY_BROKER_URL).lower().startswith("amqp")
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a worker outlives any absence of its broker
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = env.int(
     "CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT", default=20, help="Seconds a stopping worker gives to the job at hand."
 )

@@ -1,7 +1,9 @@
-"""Mail is a job: written in the sender's transaction, sent as it was, erased once sent."""
+"""Mail is a job: written in the sender's transaction, sent as it was, erased once sent.
+
+tests/services/test_mail_faults.py shows what becomes of it when the mail server fails.
+"""
 
 import base64
-import smtplib
 
 import pytest
 from django.core import mail
@@ -58,37 +60,3 @@ def test_a_mail_of_local_work_can_be_read_in_the_terminal(caplog):
 def test_a_mail_without_recipient_is_no_job():
     assert JobBackend().send_messages([EmailMultiAlternatives("s", "b", None, [])]) == 0
     assert not Job.objects.exists()
-
-
-def refusal(error):
-    class Backend:
-        def __init__(self, **options):
-            pass
-
-        def send_messages(self, messages):
-            raise error
-
-    return Backend
-
-
-@pytest.mark.parametrize(
-    ("error", "state"),
-    [
-        (smtplib.SMTPRecipientsRefused({"a@example.com": (550, b"no such user")}), Job.State.FAILED),
-        (smtplib.SMTPRecipientsRefused({"a@example.com": (451, b"later")}), Job.State.WAITING),
-        (smtplib.SMTPDataError(554, b"spam"), Job.State.FAILED),
-        (smtplib.SMTPDataError(452, b"full"), Job.State.WAITING),
-        (smtplib.SMTPSenderRefused(550, b"no", "from@example.com"), Job.State.FAILED),
-        (smtplib.SMTPAuthenticationError(535, b"wrong password"), Job.State.WAITING),
-        (ConnectionRefusedError(111, "refused"), Job.State.WAITING),
-        (TimeoutError("silent"), Job.State.WAITING),
-    ],
-)
-def test_a_refusal_for_good_fails_the_mail_and_any_other_is_tried_again(error, state, monkeypatch):
-    send_mail("s", "b", None, ["a@example.com"])
-    monkeypatch.setattr("django.core.mail.backends.locmem.EmailBackend", refusal(error))
-    job = Job.objects.get()
-    services.perform(job.pk)
-    job.refresh_from_db()
-    assert job.state == state
-    assert job.arguments  # not sent, so not erased

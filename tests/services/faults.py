@@ -1,0 +1,119 @@
+"""One site for a table of faults: web, worker and clock of the Procfile, which have to live through all of them."""
+
+import time
+import urllib.parse
+from types import SimpleNamespace
+
+from tests.events import events
+from tests.photos.pictures import picture
+from tests.processes import Deploy, Person, wait_until
+
+PASSWORD = "a long enough passphrase"
+
+
+class Site(Deploy):
+    """A deploy whose jobs come back after 3 s, with an account, eve@example.com."""
+
+    def __init__(self, folder, **variables):
+        super().__init__(
+            folder, DJANGO_SUPERUSER_PASSWORD=PASSWORD, JOBS_LEASE_SECONDS="3",
+            CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT="3", **variables,
+        )  # fmt: skip
+        self.manage("migrate", "--noinput", "--verbosity", "0")
+        self.manage("createsuperuser", "--noinput", "--email", "eve@example.com")
+        self.people = 0
+        self.web, self.worker, self.clock = self.start_web(), self.start("worker"), self.start("clock")
+
+    def restart(self, name, seconds=30, **variables):
+        """Stop a process type, which takes so long at most, and start it with other variables, as a deploy does."""
+        assert getattr(self, name).stop(seconds=seconds) == 0
+        self.environment |= variables
+        setattr(self, name, self.start_web() if name == "web" else self.start(name))
+
+    def visit(self):
+        """Sign eve in."""
+        self.person = Person(self.address)
+        self.person.post("/accounts/login/", {"login": "eve@example.com", "password": PASSWORD})
+
+    def sign_up(self):
+        """Somebody new signs up and sees the normal page; returns the job of the mail, and the address."""
+        self.people += 1
+        address = f"person{self.people}@example.com"
+        person = Person(self.address)
+        person.post("/accounts/signup/", {"email": address, "password1": PASSWORD})
+        assert address in person.page
+        assert urllib.parse.urlsplit(person.url).path == "/accounts/confirm-email/"
+        return self.latest(address=address)
+
+    def upload(self):
+        """Upload a small photo and see it on the page; returns its job, with the seconds that the request took."""
+        begun = time.monotonic()
+        self.person.post("/photos/", files=[("photos", "tiny.jpg", picture())])
+        seconds = time.monotonic() - begun
+        assert "tiny.jpg" in self.person.page
+        return self.latest(seconds=seconds)
+
+    def slow(self, seconds):
+        """Enqueue work of so many seconds in a one-off process; returns its job, with the file that counts its runs."""
+        path = self.folder / f"runs-{len(list(self.folder.glob('runs-*')))}"
+        code = f"from tests.services.work import *; enqueue(slow, {str(path)!r}, {seconds})"
+        self.manage("shell", "--no-imports", "-c", code)
+        return self.latest(path=path)
+
+    def latest(self, **more):
+        ((pk,),) = self.sql("SELECT max(id) FROM jobs_job")
+        return SimpleNamespace(pk=pk, **more)
+
+    def job(self, job):
+        """The row of a job: state, attempts and error."""
+        ((state, attempts, error),) = self.sql(f"SELECT state, attempts, error FROM jobs_job WHERE id = {job.pk}")
+        return SimpleNamespace(state=state, attempts=attempts, error=error)
+
+    def wait_for(self, job, state, seconds=60, **row):
+        def reached():
+            found = vars(self.job(job))
+            return found if found | {"state": state, **row} == found else None
+
+        return SimpleNamespace(
+            **wait_until(reached, seconds, lambda: f"{state}: {self.job(job)}\n{self.worker.text}\n{self.clock.text}")
+        )
+
+    def wait_done_once(self, job):
+        """Wait until the job is done, and see that it was begun once, and ended once by all workers there were."""
+        assert self.wait_for(job, "done").attempts == 1
+        self.event(job, "done")
+        assert self.outcomes(job) == ["done"]
+
+    def attempts(self, job):
+        """The events of the attempts of a job, of all the workers there were."""
+        told = [event for process in self.processes for event in events(process.text)]
+        return [event for event in told if event.get("id") == job.pk and "outcome" in event]
+
+    def outcomes(self, job):
+        return [event["outcome"] for event in self.attempts(job)]
+
+    def event(self, job, outcome):
+        """The last event of an attempt that ended so."""
+
+        def told():
+            return [event for event in self.attempts(job) if event["outcome"] == outcome]
+
+        return wait_until(told, 10, lambda: f"{outcome} of {job}\n{self.worker.text}")[-1]
+
+    def unpublished(self, job):
+        """What the web process said of a job that it could not publish."""
+        mark = f"job {job.pk} not published"
+        return [event["message"] for event in events(self.web.text) if mark in event["message"]]
+
+    def make_due(self, job):
+        """Spare the test the pause before the next attempt; returns how long it would have been, in seconds."""
+        ((pause,),) = self.sql(f"SELECT (julianday(due) - julianday('now')) * 86400 FROM jobs_job WHERE id = {job.pk}")
+        now = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
+        self.sql(f"UPDATE jobs_job SET due = {now}, sweep_at = {now} WHERE id = {job.pk}")
+        return pause
+
+    def assert_alive(self):
+        """The processes have lived through it, and have told nothing that is no event."""
+        for process in (self.web, self.worker, self.clock):
+            assert process.child.poll() is None, process.text
+            assert not [event for event in events(process.text) if event["logger"] == "uncaught"]

@@ -1,0 +1,162 @@
+"""Whatever the broker does, the request succeeds in bounded time, and its job is done once when the broker is back."""
+
+import signal
+
+import pytest
+import redis
+
+from tests.networks import Proxy
+from tests.processes import wait_until
+from tests.servers import PASSWORD, RabbitMQ, Redis
+from tests.services.faults import Site
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
+
+PUBLISH_LIMIT = 2  # seconds, of the publication of one request
+OWN = 1  # seconds that the two requests of an upload take themselves, on a busy machine
+
+
+@pytest.fixture(scope="module", params=[RabbitMQ, Redis], ids=["rabbitmq", "redis"])
+def attached(request, tmp_path_factory):
+    """A site behind a network to its broker."""
+    with request.param() as server, Proxy(server) as network:
+        site = Site(tmp_path_factory.mktemp("site"), CELERY_BROKER_URL=network.url)
+        site.server, site.network = server, network
+        site.visit()
+        yield site
+        site.close()
+
+
+@pytest.fixture
+def site(attached):
+    """The site in its normal state: jobs are published and done. It must be again when the test ends."""
+    assert_well(attached)
+    yield attached
+    attached.assert_alive()
+
+
+def assert_well(site):
+    def published_and_done():
+        job = site.upload()
+        site.wait_done_once(job)
+        return not site.unpublished(job)  # by the web process itself, which pauses after a failure
+
+    wait_until(published_and_done, 60, "a job is published by the request that made it")
+
+
+def stop(site):
+    """From now on nobody listens."""
+    site.server.stop()
+    site.network.refuse()
+    site.network.cut()
+
+
+def start(site):
+    site.network.pass_on()
+    site.server.start()
+
+
+def lose_all(site):
+    """New connections are taken as well, and nothing on them is answered."""
+    site.network.swallow()
+    site.network.cut()
+
+
+def pass_on(site):
+    site.network.pass_on()
+    site.network.cut()
+
+
+def set_memory(site, limit):
+    """Let the server have so little memory that it takes no message, or all that it wants."""
+    if isinstance(site.server, Redis):
+        with redis.Redis.from_url(site.server.url) as client:
+            client.config_set("maxmemory", limit)
+    else:
+        config = site.server.folder / "rabbitmq.conf"
+        lines = [line for line in config.read_text().splitlines() if "watermark" not in line]
+        lines += [f"vm_memory_high_watermark.absolute = {limit}"] if limit else []
+        config.write_text("\n".join(lines) + "\n")
+        site.server.stop()
+        site.server.start()
+
+
+FAULTS = {
+    "refused": (stop, start),
+    "frozen": (lambda site: site.server.freeze(), lambda site: site.server.thaw()),
+    "silent": (lose_all, pass_on),
+    "out of memory": (lambda site: set_memory(site, 1_000_000), lambda site: set_memory(site, 0)),
+}
+STOPPING = {"refused", "frozen"}  # where a worker is stopped and another one started during the fault as well
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_request_succeeds_and_its_job_is_done_once_the_broker_is_back(site, fault):
+    begin, end = FAULTS[fault]
+    begin(site)
+    try:
+        first, second = site.upload(), site.upload()
+        if fault in STOPPING:
+            site.restart("worker", seconds=25)  # within the 30 s of a platform
+    finally:
+        end(site)
+    assert first.seconds < PUBLISH_LIMIT + OWN
+    assert second.seconds < OWN
+    (event,) = site.unpublished(first)
+    assert "the sweeper will" in event
+    assert not site.unpublished(second)  # nobody asked again
+    site.wait_done_once(first)
+    site.wait_done_once(second)
+
+
+def test_a_slow_broker_is_waited_for_in_bounds(site):
+    site.network.delay(0.2)
+    try:
+        jobs = [site.upload() for _ in range(3)]
+        for job in jobs:
+            assert job.seconds < PUBLISH_LIMIT + OWN
+            site.wait_done_once(job)
+    finally:
+        site.network.pass_on()
+
+
+def test_after_a_restart_of_the_broker_the_next_request_publishes(site):
+    site.server.stop()
+    site.server.start()
+    job = site.upload()
+    assert not site.unpublished(job)
+    site.wait_done_once(job)
+
+
+def test_a_job_that_runs_while_the_broker_dies_is_done_and_not_done_again(site):
+    job = site.slow(2)
+    site.wait_for(job, "running")
+    site.server.stop(signal.SIGKILL)
+    try:
+        other = site.upload()
+        assert other.seconds < PUBLISH_LIMIT + OWN
+        assert site.wait_for(job, "done").attempts == 1
+    finally:
+        site.server.start()
+    site.wait_done_once(other)
+    assert_well(site)  # so what the server gave out a second time has been taken by now
+    site.wait_done_once(job)
+    assert job.path.read_text() == "run\n"
+
+
+def test_a_wrong_password_is_no_reason_to_fail_and_the_right_one_mends_it(site):
+    right = site.network.url
+    wrong = right.replace("word%40", "wort%40")
+    assert wrong != right
+    site.restart("worker", CELERY_BROKER_URL=wrong)
+    site.restart("web")
+    first, second = site.upload(), site.upload()
+    assert first.seconds < PUBLISH_LIMIT + OWN
+    assert second.seconds < OWN
+    assert len(site.unpublished(first)) == 1
+    site.worker.wait_for("(?i)(refused|wrongpass|invalid)")
+    site.restart("web", CELERY_BROKER_URL=right)
+    site.worker.stop()  # with RabbitMQ it has ended by itself: a platform starts it again
+    site.worker = site.start("worker")
+    site.wait_done_once(first)
+    assert PASSWORD not in site.web.text + site.worker.text

@@ -81,9 +81,10 @@ def end_in_time(sig: str, how: str, **kwargs: Any) -> None:
         logger.warning("the worker leaves without the broker, which does not answer")
         os._exit(0)
 
-    timer = threading.Timer(STOP_SECONDS, leave)
-    timer.daemon = True
-    timer.start()
+    if how == "Cold":  # the soft shutdown is over; a warm one waits for the jobs at hand
+        timer = threading.Timer(STOP_SECONDS, leave)
+        timer.daemon = True
+        timer.start()
 
 
 # -- The request id travels with a task, and one event tells how it ended ---------------------------------------------

@@ -1,8 +1,15 @@
 """Home, and the error pages, which are rendered without the request so that they stand when the database is away."""
 
+import sys
+
+from django.db import InterfaceError, InternalError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
+
+# What a database says that is away, full, too slow or read-only. The others are mistakes of the program.
+UNABLE = (OperationalError, InternalError, InterfaceError)
+RETRY_AFTER = 10  # seconds
 
 
 def home(request: HttpRequest) -> HttpResponse:
@@ -27,4 +34,8 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    return error_page(500)
+    if not isinstance(sys.exc_info()[1], UNABLE):  # Django calls this while it handles the exception
+        return error_page(500)
+    response = error_page(503)
+    response["Retry-After"] = str(RETRY_AFTER)
+    return response

@@ -2,6 +2,7 @@
 
 import pytest
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
+from django.db import OperationalError
 from django.test import Client
 from django.urls import include, path
 
@@ -17,6 +18,7 @@ urlpatterns = [
     path("malformed/", fail_with(SuspiciousOperation())),
     path("forbidden/", fail_with(PermissionDenied())),
     path("broken/", fail_with(RuntimeError("broken on purpose"))),
+    path("unable/", fail_with(OperationalError("the database is away"))),
     path("", include("config.urls")),
 ]
 handler400 = "apps.pages.views.bad_request"
@@ -29,6 +31,7 @@ PAGES = [
     ("/forbidden/", 403, "This is not open to you."),
     ("/nowhere/", 404, "There is nothing here."),
     ("/broken/", 500, "Something broke on our side."),
+    ("/unable/", 503, "We cannot do that right now."),
 ]
 
 
@@ -56,6 +59,11 @@ def test_an_error_page_stands_without_the_database_and_names_the_request(client,
 def test_an_error_page_answers_every_method(client, method):
     assert getattr(client, method)("/nowhere/").status_code == 404
     assert getattr(client, method)("/broken/").status_code == 500
+
+
+def test_a_database_that_is_away_says_when_to_come_again(client):
+    assert client.get("/unable/")["Retry-After"] == "10"
+    assert "Retry-After" not in client.get("/broken/")
 
 
 def test_a_request_for_another_host_gets_the_error_page(client):

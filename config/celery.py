@@ -27,6 +27,7 @@ from celery.signals import (
     task_prerun,
     worker_shutting_down,
 )
+from kombu.transport import TRANSPORT_ALIASES
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -41,6 +42,7 @@ if process_type := {"worker": "worker", "beat": "clock"}.get(next(words, "")):
 env.exit_on_problems("worker")
 
 logger = logging.getLogger(__name__)
+TRANSPORT_ALIASES["filesystem"] = "config.broker:Transport"
 app = Celery("config")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()

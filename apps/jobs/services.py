@@ -165,6 +165,9 @@ def perform(pk: int) -> None:
     except (SystemExit, KeyboardInterrupt):  # a time limit, the worker's shutdown
         tell_of_attempt(claimed, "interrupted", "", sys.exc_info(), queued, time.perf_counter() - begun)
         raise
+    except DatabaseError as error:  # how it ended cannot be written: the sweeper gives it back
+        reason = f"{type(error).__name__}: {error}"
+        tell_of_attempt(claimed, "retry", reason, sys.exc_info(), queued, time.perf_counter() - begun)
     else:
         tell_of_attempt(claimed, outcome, reason, exc_info, queued, time.perf_counter() - begun)
     finally:

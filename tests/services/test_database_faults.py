@@ -1,0 +1,647 @@
+"""What a failing database costs: people get a page that says so, nothing is half-written, and all of it heals itself.
+
+On PostgreSQL the same web, worker and clock live through every fault in turn.
+"""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import time
+import urllib.error
+import urllib.request
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+import pytest
+
+from tests import servers
+from tests.events import events
+from tests.photos.pictures import picture
+from tests.processes import Deploy, Person, status, wait_until
+from tests.services import notes
+
+pytestmark = pytest.mark.e2e
+
+MAIL, PASSPHRASE = "eve@example.com", "a long enough passphrase"
+WEB_PROCESSES, WEB_THREADS = 2, 2
+CONNECT, STATEMENT, LOCK, IDLE = 2, 4, 2, 2  # seconds
+VARIABLES = {
+    "DATABASE_CONNECT_TIMEOUT": str(CONNECT),
+    "DATABASE_STATEMENT_TIMEOUT": str(STATEMENT),
+    "DATABASE_LOCK_TIMEOUT": str(LOCK),
+    "DATABASE_IDLE_TIMEOUT": str(IDLE),
+    "JOBS_LEASE_SECONDS": "6",
+    "WEB_CONCURRENCY": str(WEB_PROCESSES),
+    "WEB_THREADS": str(WEB_THREADS),
+    "DJANGO_SUPERUSER_PASSWORD": PASSPHRASE,
+}
+SLACK = 5  # seconds that a busy machine may add to a bound
+UNABLE = "We cannot do that right now."
+
+
+@contextlib.contextmanager
+def small_disk(folder, megabytes):
+    """A file system of that size at the folder, and whether there is one: only root may mount it."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tests", str(folder)]
+    mounted = os.getuid() == 0 and not subprocess.run(mount, capture_output=True, timeout=10).returncode
+    try:
+        yield mounted
+    finally:
+        if mounted:
+            subprocess.run(["umount", "-l", str(folder)], check=True, timeout=10)
+
+
+def needs(small):
+    if not small:
+        pytest.skip("only root can mount a small file system")
+
+
+@contextlib.contextmanager
+def full(folder):
+    """The file system of that folder has no room left."""
+    filler = Path(folder) / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(1 << 16)):
+            pass
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
+@dataclass
+class Answer:
+    status: int
+    page: str
+    headers: Any
+    seconds: float
+    id: str
+
+
+class Visitor(Person):
+    """Someone who is signed in and keeps the form's token, so that one request is one request."""
+
+    def __init__(self, address):
+        super().__init__(address)
+        self.post("/accounts/login/", {"login": MAIL, "password": PASSPHRASE})
+        page = self.get("/photos/")
+        self.token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)[1]
+
+    def ask(self, path="/photos/", body=None, **headers):
+        request = urllib.request.Request(self.address + path, body, {"X-Request-ID": uuid.uuid4().hex, **headers})
+        begun = time.monotonic()
+        try:
+            with self.opener.open(request, timeout=60) as answer:
+                body = answer.read()
+        except urllib.error.HTTPError as error:
+            with error as answer:
+                body = answer.read()
+        own = request.get_header("X-request-id")
+        return Answer(answer.status, body.decode(), answer.headers, time.monotonic() - begun, own)
+
+    def upload(self, name="small.png"):
+        """Send a photo; 200 is the list that follows."""
+        parts = {'name="csrfmiddlewaretoken"': self.token.encode()}
+        parts[f'name="photos"; filename="{name}"\r\nContent-Type: image/png'] = picture("PNG")
+        body = b"".join(
+            f"--limit\r\nContent-Disposition: form-data; {head}\r\n\r\n".encode() + content + b"\r\n"
+            for head, content in parts.items()
+        )
+        kind = "multipart/form-data; boundary=limit"
+        return self.ask(body=body + b"--limit--\r\n", **{"Content-Type": kind})
+
+
+class Site:
+    """A deploy whose web, worker and clock run, and someone who is signed in."""
+
+    def __init__(self, deploy):
+        self.deploy = deploy
+        self.web = self.start("web")
+        self.visitor = Visitor(deploy.address)
+        self.worker, self.clock = self.start("worker"), self.start("clock")
+
+    def start(self, name):
+        self.deploy.environment["PGAPPNAME"] = name
+        return self.deploy.start_web() if name == "web" else self.deploy.start(name)
+
+    def sql(self, query, *values):
+        """The rows of a query, past the site and on a connection of its own."""
+        url = self.deploy.environment.get("DIRECT_DATABASE_URL") or self.deploy.environment["DATABASE_URL"]
+        with psycopg.connect(url, connect_timeout=5, autocommit=True) as connection:
+            cursor = connection.execute(query, values or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def enqueue(self, text):
+        """A job that no message tells of: the clock has to find it, and the worker has to do it."""
+        self.sql(
+            "INSERT INTO jobs_job (task, arguments, state, due, sweep_at, attempts, error, request_id, created) "
+            "VALUES ('tests.services.notes.note', %s, 'waiting', now(), now(), 0, '', %s, now())",
+            json.dumps([text]), f"of-the-job-{text}",
+        )  # fmt: skip
+
+    def job(self, text):
+        """State and attempts of the job with that text, and how many rows it wrote."""
+        (row,) = self.sql("SELECT state, attempts FROM jobs_job WHERE arguments = %s::jsonb", json.dumps([text]))
+        return *row, self.sql("SELECT count(*) FROM notes WHERE text = %s", text)[0][0]
+
+    def told(self):
+        return f"{self.clock.text}\n{self.worker.text}"
+
+    def wait_for_attempt(self, text):
+        """The event that tells how the first attempt ended."""
+
+        def found():
+            return [e for e in events(self.worker.text) if e["request_id"] == f"of-the-job-{text}"]
+
+        return wait_until(found, 40, self.told)[0]
+
+    def wait_for_job(self, text, *attempts):
+        """Wait until it is done, once, in so many attempts; by default at most two."""
+        wait_until(lambda: self.job(text)[0] == "done", 60, self.told)
+        _, count, rows = self.job(text)
+        assert (count in (attempts or (1, 2)), rows) == (True, 1)
+
+    def hurry(self):
+        """Take the pause before the next attempt away, which is 8 s at least."""
+        self.sql("UPDATE jobs_job SET due = now(), sweep_at = now() WHERE state = 'waiting'")
+
+    def photos(self):
+        """How many rows there are, and how many jobs for them."""
+        rows = self.sql("SELECT count(*) FROM photos_photo")[0][0]
+        return rows, self.sql("SELECT count(*) FROM jobs_job WHERE task LIKE '%make_renditions'")[0][0]
+
+    def folders(self):
+        return len(list(self.deploy.media.glob("photos/*")))
+
+    def assert_well(self):
+        """It is ready, it answers, a photo becomes ready, and every process is the one that it was."""
+        wait_until(lambda: status(f"{self.deploy.address}/health/ready/") == 200, 30, lambda: self.web.text)
+        assert {self.visitor.ask().status for _ in range(4)} == {200}
+        assert self.visitor.upload().status == 200
+        unready = "SELECT count(*) FROM photos_photo WHERE state <> 'ready'"
+        wait_until(lambda: self.sql(unready) == [(0,)], 60, lambda: self.worker.text)
+        rows, jobs = self.photos()
+        assert rows == jobs
+        for process in (self.web, self.worker, self.clock):
+            assert process.child.poll() is None
+            events(process.text)  # every line is one
+
+
+def assert_unable(site, answer, within, why):
+    """The page says so with 503 in that time, and exactly one event tells the reason, without a secret."""
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "10")
+    assert UNABLE in answer.page
+    assert answer.id in answer.page
+    assert answer.seconds < within + SLACK
+
+    def found():
+        return [e for e in events(site.web.text) if e["request_id"] == answer.id and e["logger"] == "access"]
+
+    (event,) = wait_until(found, 10, lambda: site.web.text)
+    assert (event["level"], event["status"]) == ("error", 503)
+    assert re.search(why, event["traceback"]), event["traceback"]
+
+
+def assert_nothing_secret(deploy):
+    for process in deploy.processes:
+        for secret in (servers.PASSWORD, quote(servers.PASSWORD, safe=""), deploy.environment["SECRET_KEY"]):
+            assert secret not in process.text
+
+
+class SmallPostgreSQL(servers.PostgreSQL):
+    """A server whose data are on a small disk, where there can be one."""
+
+    def prepare(self):
+        self.mounts = contextlib.ExitStack()
+        (self.folder / "data").mkdir()
+        self.small = self.mounts.enter_context(small_disk(self.folder / "data", 250))
+        super().prepare()
+
+    def close(self):
+        if self.process:
+            self.thaw()
+            self.stop()
+            self.process = None
+        self.mounts.close()
+        super().close()
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    with SmallPostgreSQL("--max_wal_size=32MB", "--min_wal_size=32MB") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def make_site(postgres, tmp_path_factory):
+    made, template = [], []
+
+    def make(name, **variables):
+        url = postgres.url.replace("/postgres", "/")
+        folder = tmp_path_factory.mktemp(name)
+        if not template:
+            deploy = Deploy(folder, DATABASE_URL=f"{url}template", **VARIABLES)
+            run_sql(postgres, "CREATE DATABASE template")
+            deploy.manage("migrate_db", "--verbosity", "0")
+            deploy.manage("createsuperuser", "--noinput", "--email", MAIL)
+            with psycopg.connect(f"{url}template") as connection:
+                connection.execute(notes.TABLES)
+            template.append(deploy)
+        run_sql(postgres, f"CREATE DATABASE {name} TEMPLATE template")
+        deploy = Deploy(folder, **{"DATABASE_URL": f"{url}{name}", **VARIABLES, **variables})
+        made.append(deploy)
+        return Site(deploy)
+
+    yield make
+    for deploy in made:
+        deploy.close()
+
+
+def run_sql(server, query):
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute(query)
+
+
+@pytest.fixture(scope="module")
+def shared_site(make_site):
+    return make_site("site")
+
+
+@pytest.fixture
+def site(shared_site, postgres):
+    """The site in good health, before the fault and after it."""
+    yield shared_site
+    postgres.thaw()
+    if postgres.process.child.poll() is not None:
+        postgres.start()
+    shared_site.assert_well()
+    assert_nothing_secret(shared_site.deploy)
+
+
+@contextlib.contextmanager
+def in_background(function, *arguments):
+    """What the function will return, a Future, while it runs."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(function, *arguments)
+
+
+def ask_all_threads(site):
+    """Ask until every web thread has a connection; returns the statuses of the answers."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'web'"
+    statuses = set()
+    with ThreadPoolExecutor(2 * WEB_THREADS * WEB_PROCESSES) as crowd:
+
+        def all_have_asked():
+            statuses.update(crowd.map(lambda _: site.visitor.ask().status, range(24)))
+            return site.sql(query) == [(WEB_PROCESSES * WEB_THREADS,)]
+
+        wait_until(all_have_asked, 30, "every web thread has a connection")
+    return statuses
+
+
+@contextlib.contextmanager
+def slow(site, seconds):
+    """Each upload and each note sleeps in the database, in the middle of its transaction."""
+    sleeper = f"BEGIN PERFORM pg_sleep({seconds}); RETURN NEW; END"
+    site.sql(f"CREATE FUNCTION sleep() RETURNS trigger LANGUAGE plpgsql AS $${sleeper}$$")
+    site.sql("CREATE TRIGGER slow AFTER INSERT ON photos_photo FOR EACH ROW EXECUTE FUNCTION sleep()")
+    site.sql(f"UPDATE pace SET busy = {seconds}")
+    try:
+        yield
+    finally:
+        site.sql("UPDATE pace SET busy = 0; DROP FUNCTION sleep CASCADE")
+
+
+@contextlib.contextmanager
+def locked(site):
+    """Somebody else is about to change the photos."""
+    with psycopg.connect(site.deploy.environment["DATABASE_URL"]) as connection:
+        connection.execute("LOCK TABLE photos_photo IN EXCLUSIVE MODE")
+        yield
+
+
+def test_refused(site, postgres):
+    site.enqueue("refused")
+    postgres.stop()
+    assert_unable(site, site.visitor.ask(), CONNECT, "refused")
+    assert_unable(site, site.visitor.upload(), CONNECT, "refused")
+    assert status(f"{site.deploy.address}/health/live/") == status(f"{site.deploy.address}/") == 200
+    assert status(f"{site.deploy.address}/health/ready/") == 503
+    probe = site.deploy.manage("probe_services", check=False)
+    assert probe.returncode == 1
+    assert re.search(r"database .* unreachable: .*refused", probe.stdout)
+    site.clock.wait_for("the clock waits for the database")
+    postgres.start()
+    site.wait_for_job("refused")
+
+
+def test_silent_in_the_middle(site, postgres):
+    """libpq has no read timeout: who is connected waits. The other threads answer, and nothing is lost."""
+    ask_all_threads(site)
+    before, _ = site.photos()
+    postgres.freeze()
+    with in_background(site.visitor.upload) as upload:
+        begun = time.monotonic()
+        assert status(f"{site.deploy.address}/health/ready/") == 503
+        assert status(f"{site.deploy.address}/health/live/") == status(f"{site.deploy.address}/") == 200
+        assert time.monotonic() - begun < 2 + SLACK
+        assert not upload.done()
+        postgres.thaw()
+        assert upload.result(30).status == 200
+    assert site.photos() == (before + 1, before + 1)
+
+
+def test_silent_from_the_start(site, postgres):
+    postgres.stop()
+    postgres.start()
+    postgres.freeze()
+    assert_unable(site, site.visitor.ask(), CONNECT, "timeout")
+    probe = site.deploy.manage("probe_services", check=False)
+    assert "unreachable: " in probe.stdout
+    postgres.thaw()
+
+
+@pytest.mark.parametrize(
+    ("fault", "within", "why"),
+    [(lambda site: slow(site, 60), STATEMENT, "statement timeout"), (locked, LOCK, "lock timeout")],
+    ids=["a statement", "a lock"],
+)
+def test_slow(site, fault, within, why):
+    before, folders = site.photos(), site.folders()
+    with fault(site):
+        assert_unable(site, site.visitor.upload(), within, why)
+        assert (site.photos(), site.folders()) == (before, folders)
+        assert site.visitor.ask().status == 200
+
+
+@pytest.mark.parametrize(
+    ("column", "seconds", "why"),
+    [("busy", 60, "statement timeout"), ("idle", IDLE + 2, "idle-in-transaction timeout")],
+    ids=["a statement", "an idle transaction"],
+)
+def test_slow_in_a_job(site, column, seconds, why):
+    site.sql(f"UPDATE pace SET {column} = {seconds}")
+    site.enqueue(column)
+    event = site.wait_for_attempt(column)
+    assert (event["outcome"], event["level"]) == ("retry", "warning")
+    assert why in event["message"]
+    assert site.job(column) == ("waiting", 1, 0)
+    site.sql(f"UPDATE pace SET {column} = 0")
+    site.hurry()
+    site.wait_for_job(column, 2)
+
+
+def wait_for_sleep(site, name):
+    """Wait until that process type is in the middle of a slow transaction."""
+    query = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND application_name = %s"
+    wait_until(lambda: site.sql(query, name), 30, f"{name} is in its transaction")
+
+
+@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGKILL], ids=["immediate shutdown", "killed"])
+def test_dies_in_the_middle(site, postgres, number):
+    before = site.photos()
+    with slow(site, 3), in_background(site.visitor.upload) as upload:
+        wait_for_sleep(site, "web")
+        postgres.stop(number)
+        assert_unable(site, upload.result(30), CONNECT, "server closed the connection|terminating connection")
+        postgres.start()
+        assert site.photos() == before
+
+
+def test_dies_in_the_middle_of_a_job(site, postgres):
+    """What it did is undone. That it ended is written nowhere, so the sweeper gives it back."""
+    with slow(site, 3):
+        site.enqueue("dies")
+        wait_for_sleep(site, "worker")
+        postgres.stop(signal.SIGKILL)
+        event = site.wait_for_attempt("dies")
+        assert (event["outcome"], event["level"]) == ("retry", "warning")
+        assert "refused" in event["message"]
+        assert "server closed the connection" in event["traceback"]
+        postgres.start()
+        assert site.job("dies") == ("running", 1, 0)
+    site.wait_for_job("dies", 2)
+
+
+def test_wrong_password(site, postgres):
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        site.enqueue("password")
+        connection.execute(f"ALTER ROLE {servers.USER} PASSWORD 'changed'")
+        others = "datname = 'site' AND backend_type = 'client backend'"
+        connection.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
+        assert_unable(site, site.visitor.ask(), CONNECT, "password authentication failed")
+        assert status(f"{site.deploy.address}/health/ready/") == 503
+        connection.execute(f"ALTER ROLE {servers.USER} PASSWORD '{servers.PASSWORD}'")
+    site.wait_for_job("password")
+
+
+def test_full(site, postgres):
+    needs(postgres.small)
+    site.sql("SELECT pg_switch_wal()")
+    site.sql("CHECKPOINT")  # the next file of the log has its room
+    (before, _), folders, uploaded = site.photos(), site.folders(), 0
+    with full(postgres.folder / "data"):
+        while (answer := site.visitor.upload()).status == 200:
+            uploaded += 1
+            assert uploaded < 200
+        assert_unable(site, answer, STATEMENT, "No space left on device")
+        assert site.photos() == (before + uploaded, before + uploaded)
+        assert site.folders() == folders + uploaded
+        assert site.visitor.ask().status == 200  # what is there can be seen
+    site.hurry()
+
+
+def test_restarted(site, postgres):
+    ask_all_threads(site)
+    postgres.stop()
+    postgres.start()
+    assert ask_all_threads(site) == {200}
+    site.enqueue("restarted")
+    site.wait_for_job("restarted", 1)
+
+
+SHOW = """
+from django.db import connection
+with connection.cursor() as cursor:
+    for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+        cursor.execute("SHOW " + name)
+        print(cursor.fetchone()[0])
+print(connection.settings_dict["DISABLE_SERVER_SIDE_CURSORS"])
+"""
+
+
+def test_the_timeouts_are_in_force(site):
+    shown = site.deploy.manage("shell", "--no-imports", "-c", SHOW).stdout.split()
+    assert shown == [f"{STATEMENT}s", f"{LOCK}s", f"{IDLE}s", "False"]
+
+
+def test_the_pool_shares_connections_and_survives_a_restart(make_site, postgres):
+    site = make_site("pooled", DATABASE_POOL_SIZE="2", WEB_THREADS="4", WEB_CONCURRENCY="1")
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'pooled' AND application_name = 'web'"
+    with ThreadPoolExecutor(8) as crowd:
+        for _ in "before", "after":
+            assert set(crowd.map(lambda _: site.visitor.ask().status, range(40))) == {200}
+            assert 1 <= site.sql(query)[0][0] <= 2
+            postgres.stop()
+            postgres.start()
+    site.enqueue("pooled")
+    site.wait_for_job("pooled", 1)
+    site.assert_well()
+    assert_nothing_secret(site.deploy)
+    site.deploy.close()
+
+
+def test_pgbouncer_in_transaction_mode(postgres, tmp_path):
+    run_sql(postgres, "CREATE DATABASE bounced")
+    with servers.PgBouncer(postgres) as bouncer:
+        urls = {
+            "DATABASE_URL": bouncer.url.replace("/postgres", "/bounced"),
+            "DIRECT_DATABASE_URL": postgres.url.replace("/postgres", "/bounced"),
+        }
+        deploy = Deploy(tmp_path, **urls, **VARIABLES)
+        try:
+            bouncer.stop()  # the release goes past it
+            assert deploy.start("release").child.wait(60) == 0
+            bouncer.start()
+            deploy.manage("createsuperuser", "--noinput", "--email", MAIL)
+            shown = deploy.manage("shell", "--no-imports", "-c", SHOW).stdout.split()
+            assert shown == ["0", "0", "0", "True"]  # they are the role's
+            site = Site(deploy)
+            site.sql(notes.TABLES)
+            assert {site.visitor.ask().status for _ in range(20)} == {200}
+            bouncer.stop()
+            bouncer.start()
+            assert {site.visitor.ask().status for _ in range(20)} == {200}
+            site.enqueue("bounced")
+            site.wait_for_job("bounced", 1)
+            site.assert_well()
+            assert_nothing_secret(deploy)
+        finally:
+            deploy.close()
+
+
+# -- SQLite -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Lite:
+    deploy: Deploy
+    disk: Path
+    small: bool  # whether the disk is a small file system
+
+    def begin(self):
+        self.web = self.deploy.start_web()
+        self.worker = self.deploy.start("worker")
+        self.visitor = Visitor(self.deploy.address)
+
+    def wait_until_closed(self):
+        """Wait until nobody has the database open: who closes it last takes its log away."""
+        log = self.deploy.database.with_name("db.sqlite3-wal")
+        wait_until(lambda: not log.exists(), 20, "the database is closed")
+
+    def photos(self):
+        """How many rows there are, how many jobs for them, and how many folders with their objects."""
+        return (
+            self.deploy.sql("SELECT count(*) FROM photos_photo")[0][0],
+            self.deploy.sql("SELECT count(*) FROM jobs_job WHERE task LIKE '%make_renditions'")[0][0],
+            len(list(self.deploy.media.glob("photos/*"))),
+        )
+
+
+@pytest.fixture(scope="module")
+def shared_lite(tmp_path_factory):
+    disk = tmp_path_factory.mktemp("disk")
+    deploy = Deploy(tmp_path_factory.mktemp("lite"), **VARIABLES, CONN_MAX_AGE="0")
+    deploy.database = disk / "db" / "db.sqlite3"
+    deploy.environment["DATABASE_URL"] = f"sqlite:///{deploy.database}"
+    with small_disk(disk, 8) as small:
+        deploy.database.parent.mkdir()
+        deploy.manage("migrate_db", "--verbosity", "0")
+        deploy.manage("createsuperuser", "--noinput", "--email", MAIL)
+        lite = Lite(deploy, disk, small)
+        lite.begin()
+        yield lite
+        deploy.close()
+
+
+@pytest.fixture
+def lite(shared_lite):
+    """A site on SQLite in good health, before the fault and after it."""
+    shared_lite.wait_until_closed()
+    yield shared_lite
+    assert shared_lite.visitor.upload().status == 200
+    query = "SELECT count(*) FROM jobs_job WHERE state <> 'done'"
+    wait_until(lambda: shared_lite.deploy.sql(query) == [(0,)], 60, lambda: shared_lite.worker.text)
+    assert shared_lite.deploy.sql("SELECT count(*) FROM photos_photo WHERE state <> 'ready'") == [(0,)]
+    rows, jobs, folders = shared_lite.photos()
+    assert rows == jobs == folders
+    assert_nothing_secret(shared_lite.deploy)
+
+
+@contextlib.contextmanager
+def moved(path):
+    """The file, or the folder, is not where it was."""
+    elsewhere = path.with_name("elsewhere")
+    path.rename(elsewhere)
+    try:
+        yield
+    finally:
+        elsewhere.replace(path)
+
+
+@contextlib.contextmanager
+def read_only(folder):
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True, timeout=10)
+    try:
+        yield
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True, timeout=10)
+
+
+def test_sqlite_locked_by_another_writer(lite):
+    """It waits 20 s for its turn."""
+    before = lite.photos()
+    with contextlib.closing(sqlite3.connect(lite.deploy.database, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        answer = lite.visitor.upload()
+        assert lite.visitor.ask().status == 200  # who reads does not wait
+    assert_unable(lite, answer, 20, "database is locked")
+    assert lite.photos() == before
+
+
+def test_sqlite_read_only(lite):
+    needs(lite.small)
+    before = lite.photos()
+    with read_only(lite.disk):
+        assert_unable(lite, lite.visitor.upload(), 1, "readonly|unable to open")
+    assert lite.photos() == before
+
+
+@pytest.mark.parametrize("gone", ["the file", "its folder"])
+def test_sqlite_gone(lite, gone):
+    before = lite.photos()
+    with moved(lite.deploy.database if gone == "the file" else lite.deploy.database.parent):
+        assert_unable(lite, lite.visitor.ask(), 1, "no such table|unable to open")
+        lite.wait_until_closed()
+    assert lite.photos() == before
+
+
+def test_sqlite_on_a_full_disk(lite):
+    needs(lite.small)
+    rows, jobs, folders = lite.photos()
+    uploaded = 0
+    with full(lite.disk):
+        while (answer := lite.visitor.upload()).status == 200:
+            uploaded += 1
+            assert uploaded < 200
+        assert_unable(lite, answer, 20, "full|disk I/O error")
+    assert lite.photos() == (rows + uploaded, jobs + uploaded, folders + uploaded)

@@ -1,7 +1,10 @@
+from functools import partial
 from typing import Any
 
 from django.apps import AppConfig, apps
+from django.conf import settings
 from django.core.management import call_command
+from django.db.backends.signals import connection_created
 from django.db.models.signals import post_migrate
 
 
@@ -11,8 +14,16 @@ class OpsConfig(AppConfig):
     def ready(self) -> None:
         # Django sends the signal once for each app that has models, which this one has not.
         post_migrate.connect(make_cache_table, sender=apps.get_app_config("sessions"))
+        connection_created.connect(limit_wait)
 
 
 def make_cache_table(using: str, **kwargs: Any) -> None:
     """The table of a database cache comes with `migrate`; a cache elsewhere needs none."""
     call_command("createcachetable", database=using, verbosity=0)
+
+
+def limit_wait(connection: Any, **kwargs: Any) -> None:
+    """Wait for PostgreSQL no longer than a statement may take: libpq knows no such limit, should the server freeze."""
+    if connection.vendor == "postgresql" and settings.DATABASE_STATEMENT_TIMEOUT:
+        raw = connection.connection
+        raw.wait = partial(type(raw).wait, raw, timeout=settings.DATABASE_STATEMENT_TIMEOUT + 5)

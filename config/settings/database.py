@@ -27,7 +27,10 @@ DATABASE_STATEMENT_TIMEOUT = env.int(
     "DATABASE_STATEMENT_TIMEOUT", default=30, help="Seconds after which the database ends a statement; 0: never."
 )
 DATABASE_LOCK_TIMEOUT = env.int(
-    "DATABASE_LOCK_TIMEOUT", default=10, minimum=1, help="Seconds that a statement waits for another's lock."
+    "DATABASE_LOCK_TIMEOUT",
+    default=10,
+    minimum=1,
+    help="Seconds that a statement waits for another's lock; on SQLite, for another writer.",
 )
 DATABASE_IDLE_TIMEOUT = env.int(
     "DATABASE_IDLE_TIMEOUT", default=60, help="Seconds after which the database ends an idle transaction; 0: never."
@@ -65,7 +68,7 @@ def parse_database(url: str, pooled: bool) -> Any:
     else:
         database["NAME"] = sqlite_path(database["NAME"])
         database["OPTIONS"] = {
-            "timeout": 20,  # seconds that a writer waits for another process's write
+            "timeout": DATABASE_LOCK_TIMEOUT,  # seconds that a writer waits for another process's write
             "transaction_mode": "IMMEDIATE",  # wait at BEGIN: a later upgrade to a write would fail at once
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
         }

@@ -14,4 +14,5 @@ class Command(BaseCommand):
         if connection.vendor == "postgresql":
             with connection.cursor() as cursor:
                 cursor.execute("SET statement_timeout = 0")  # an index of a large table takes its time
+            vars(connection.connection).pop("wait", None)  # the limit of apps.ops.apps
         call_command("migrate", database=alias, interactive=False, verbosity=verbosity)

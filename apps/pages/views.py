@@ -34,7 +34,9 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    if not isinstance(sys.exc_info()[1], UNABLE):  # Django calls this while it handles the exception
+    error = sys.exc_info()[1]  # Django calls this while it handles the exception
+    mistake = str(error).startswith(("no such ", "near "))  # SQLite has one name for those and for being unable
+    if not isinstance(error, UNABLE) or mistake:
         return error_page(500)
     response = error_page(503)
     response["Retry-After"] = str(RETRY_AFTER)

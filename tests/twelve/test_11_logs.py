@@ -412,7 +412,7 @@ def test_a_service_that_is_away_gives_no_secret_away(tmp_path):
     try:
         wait_until(lambda: status(f"{deploy.address}/health/live/") == 200, 30, lambda: web.text)
         assert deploy.ask("/health/ready/").status == 503
-        assert deploy.ask("/", Cookie="sessionid=canary-session-0123456789012345").status == 500
+        assert deploy.ask("/", Cookie="sessionid=canary-session-0123456789012345").status == 503
         commands = (
             "check",
             "migrate_db",

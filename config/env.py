@@ -135,8 +135,15 @@ class Env:
         try:
             raw, source = self._find(name)
             for fallback, make in fallbacks.items():
-                self.fallbacks[fallback], _ = self._find(fallback)
-                if raw is None and (told := self.fallbacks[fallback]):
+                try:
+                    told, _ = self._find(fallback)
+                except ValueError:
+                    source = fallback if raw is None else source
+                    if raw is None:
+                        raise
+                    continue
+                self.fallbacks[fallback] = told
+                if raw is None and told:
                     raw, source = make(told), fallback
             if raw is None and in_force is REQUIRED:
                 raise ValueError("is not set")

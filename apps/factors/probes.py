@@ -93,7 +93,7 @@ def queue() -> Any:
         return
     connect: Any = Connection
     with connect(
-        settings.CELERY_BROKER_URL, ssl=settings.CELERY_BROKER_USE_SSL, transport_options=options, connect_timeout=2
+        settings.CELERY_BROKER_URL, ssl=settings.CELERY_BROKER_USE_SSL, transport_options=options, connect_timeout=1
     ) as connection:
         channel = connection.default_channel
         if hasattr(channel, "client"):
@@ -178,10 +178,30 @@ def start(service: str) -> Future[Answer]:
         future = _running.get(service)
         if future is None or future.done():
             future = _running[service] = Future()
-            threading.Thread(
-                target=lambda: future.set_result(ask(service)), name=f"probe {service}", daemon=True
-            ).start()
+            try:
+                threading.Thread(target=run, args=(service, future), name=f"probe {service}", daemon=True).start()
+            except RuntimeError as error:  # no more threads: the next probe tries again
+                future.set_result(broken(service, error))
         return future
+
+
+def run(service: str, future: Future[Answer]) -> None:
+    try:
+        future.set_result(ask(service))
+    except BaseException as error:
+        future.set_result(broken(service, error))
+
+
+def broken(service: str, error: BaseException) -> Answer:
+    """The answer of a probe that failed itself."""
+    return Answer(service, "", "", "away", f"{type(error).__name__}: {error}")
+
+
+def protocol(service: str, kind: str) -> str:
+    """The setting with the TLS policy of a service, an object with `verify`: one for each protocol."""
+    if service in ("cache", "queue"):
+        return "AMQP_TLS" if kind.startswith("amqp") else "REDIS_TLS"
+    return "DATABASE_TLS" if service == "database" else "EMAIL_TLS"
 
 
 def ask(service: str) -> Answer:
@@ -197,13 +217,6 @@ def ask(service: str) -> Answer:
     if tls:
         state = "verified" if getattr(settings, protocol(service, kind)).verify else "not verified"
     return Answer(service, kind, address, "up", "", server, milliseconds, state)
-
-
-def protocol(service: str, kind: str) -> str:
-    """The setting with the TLS policy of a service, an object with `verify`: one for each protocol."""
-    if service in ("cache", "queue"):
-        return "AMQP_TLS" if kind.startswith("amqp") else "REDIS_TLS"
-    return "DATABASE_TLS" if service == "database" else "EMAIL_TLS"
 
 
 def reason(error: BaseException, variables: str) -> str:

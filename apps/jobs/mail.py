@@ -32,7 +32,8 @@ class JobBackend(BaseEmailBackend):
                 if request_id.get():
                     message.extra_headers.setdefault("X-Request-ID", request_id.get())
                 raw = message.message().as_bytes(policy=policy.SMTP)
-                enqueue(deliver, message.from_email, message.recipients(), base64.b64encode(raw).decode("ascii"))
+                for recipient in message.recipients():  # a job each: who is refused keeps it from nobody else
+                    enqueue(deliver, message.from_email, [recipient], base64.b64encode(raw).decode("ascii"))
         return len(sent)
 
 
@@ -71,7 +72,10 @@ class StoredMessage(EmailMessage):
 
 @job(max_attempts=20, secret=True)
 def deliver(sender: str, recipients: list[str], raw: str) -> None:
-    """Send one stored mail. A refusal for good (5xx) is not tried again; anything else that passes is."""
+    """Send one stored mail. A refusal for good (5xx) is not tried again; anything else that passes is.
+
+    530 is about us, not about the mail: the server wants a login.
+    """
     try:
         mailers["delivery"].send_messages([StoredMessage(sender, recipients, base64.b64decode(raw))])
     except smtplib.SMTPRecipientsRefused as error:
@@ -83,6 +87,6 @@ def deliver(sender: str, recipients: list[str], raw: str) -> None:
         hint = "EMAIL_TLS_CA names a private authority, EMAIL_TLS_VERIFY=false accepts any certificate"
         raise OSError(f"{error} ({hint})") from error
     except (smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
-        if error.smtp_code >= 500:
+        if error.smtp_code >= 500 and error.smtp_code != 530:
             raise PermanentFailure(f"The mail server refuses the mail ({error.smtp_code}).") from error
         raise

@@ -107,37 +107,49 @@ def enqueue(
     return new
 
 
-_broker_silent_until = 0.0
+_broker_silent_until = _broker_slow_until = 0.0  # monotonic seconds
 
 
 def publish(pk: int) -> bool:
     """Tell a worker of the job, in bounded time. A failure is logged, never raised: the sweeper tells it again."""
-    global _broker_silent_until
+    global _broker_slow_until
     if settings.CELERY_TASK_ALWAYS_EAGER:
         perform(pk)
         return True
-    if time.monotonic() < _broker_silent_until:
+    begun = time.monotonic()
+    if begun < _broker_silent_until:
         return False
     from apps.jobs.tasks import run_job  # the web process starts without Celery
 
     # No timeout of a client covers all that a broker can do: the message is sent by a thread, which is waited for.
-    sent: Future[object] = Future()
+    sent: Future[bool] = Future()
 
     def send() -> None:
         try:
-            sent.set_result(run_job.apply_async([pk]))
+            run_job.apply_async([pk])
+            sent.set_result(True)
         except Exception as error:
-            sent.set_exception(error)
+            give_up(pk, f"{type(error).__name__}: {error}")
+            sent.set_result(False)
 
     threading.Thread(target=copy_context().run, args=(send,), name=f"publish job {pk}", daemon=True).start()
+    patience = 0 if begun < _broker_slow_until else PUBLISH_SECONDS  # a request may publish many
     try:
-        sent.result(PUBLISH_SECONDS)
-    except Exception as error:
+        published = sent.result(patience)
+    except TimeoutError:
+        if patience:
+            give_up(pk, f"no answer in {PUBLISH_SECONDS} s")
+        return not patience  # else it is on its way
+    if time.monotonic() - begun > PUBLISH_SECONDS / 5:
+        _broker_slow_until = time.monotonic() + BROKER_PAUSE
+    return published
+
+
+def give_up(pk: int, why: str) -> None:
+    global _broker_silent_until
+    if time.monotonic() >= _broker_silent_until:  # else it has been told
         _broker_silent_until = time.monotonic() + BROKER_PAUSE
-        why = str(error) or f"no answer in {PUBLISH_SECONDS} s"
-        logger.warning("job %s not published, the sweeper will: %s: %s", pk, type(error).__name__, why)
-        return False
-    return True
+        logger.warning("job %s not published, the sweeper will: %s", pk, why)
 
 
 def claim(pk: int) -> Job | None:

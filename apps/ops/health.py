@@ -4,6 +4,7 @@ They stand before the host check and the HTTPS redirect, since a platform probes
 """
 
 import logging
+import time
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -13,6 +14,7 @@ from apps.factors import probes
 logger = logging.getLogger(__name__)
 
 PROBE_SECONDS = 2
+TELL_EVERY = 60  # seconds
 
 
 class HealthMiddleware:
@@ -31,8 +33,20 @@ def ready() -> JsonResponse:
     """503 only when the database is away: the site answers without its cache, its queue and its mail, if worse."""
     answers = probes.probe(PROBE_SECONDS, [name for name in probes.attached() if name != "mail"])
     for answer in answers:
-        if answer.state != "up":
-            logger.warning("health: the %s is %s: %s", answer.service, answer.state, answer.reason)
+        tell(answer)
     states = {answer.service: answer.state for answer in answers}
     status = "ready" if set(states.values()) == {"up"} else "degraded" if states["database"] == "up" else "down"
     return JsonResponse({"status": status, "services": states}, status=503 if status == "down" else 200)
+
+
+_told: dict[str, float] = {}  # when each service that is not up was last told of, in monotonic seconds
+
+
+def tell(answer: probes.Answer) -> None:
+    """Once a minute, however often the platform asks."""
+    now = time.monotonic()
+    if answer.state == "up":
+        _told.pop(answer.service, None)
+    elif now - _told.get(answer.service, -TELL_EVERY) >= TELL_EVERY:
+        _told[answer.service] = now
+        logger.warning("health: the %s is %s: %s", answer.service, answer.state, answer.reason)

@@ -21,6 +21,10 @@ def parse(url: str) -> Any:
         return {"BACKEND": "apps.jobs.mail.LogBackend"}
     if not found["EMAIL_HOST"]:
         raise ValueError("names no host")
+    if "?" in url:
+        raise ValueError("has parameters; TLS is said by the scheme, smtp+tls (STARTTLS) or smtp+ssl")
+    if bool(found["EMAIL_HOST_USER"]) != bool(found["EMAIL_HOST_PASSWORD"]):
+        raise ValueError("has a user name or a password without the other")
     return {
         "BACKEND": "apps.jobs.mail.SMTPBackend",
         "OPTIONS": {
@@ -41,7 +45,7 @@ def smtp(host: str, port: str, user: str, password: str) -> str:
 
 
 def platform(name: str, default: str = "") -> str:
-    return env.str(name, default=default, platform=True, help="Of the add-on that sends mail.")
+    return env.str(name, default=default, platform=True, help=f"Of the mail add-on {name.partition('_')[0].title()}.")
 
 
 _mailgun = (

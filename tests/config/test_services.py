@@ -231,6 +231,8 @@ def test_a_cache_in_front_of_the_sessions_where_it_saves_a_query(variables, engi
         ("DATABASE_URL", f"{POSTGRES}?sslmode=prefer", "may mean no TLS"),
         ("DIRECT_DATABASE_URL", "redis://host", "scheme 'redis'"),
         ("REDIS_URL", "nonsense", "is not a URL"),
+        ("EMAIL_URL", "smtp://u:hunter2@host:587?tls=true", "TLS is said by the scheme"),
+        ("EMAIL_URL", "smtp+tls://user@host:587", "without the other"),
     ],
 )
 def test_what_cannot_work_is_told_at_once(name, value, words):

@@ -24,11 +24,12 @@ def test_a_mail_is_sent_by_its_job_with_all_its_parts():
     message.attach("a.bin", b"\x00\xff", "application/octet-stream")
     assert message.send() == 1
     assert mail.outbox == []
-    job = Job.objects.get()
-    services.perform(job.pk)
-    (sent,) = mail.outbox
-    assert sent.recipients() == ["to@example.com", "b@example.com"]
-    parsed = sent.message()
+    jobs = list(Job.objects.order_by("pk"))  # one for each recipient: who is refused keeps it from nobody else
+    for job in jobs:
+        services.perform(job.pk)
+    assert [sent.recipients() for sent in mail.outbox] == [["to@example.com"], ["b@example.com"]]
+    parsed = mail.outbox[0].message()
+    assert parsed["Message-ID"] == mail.outbox[1].message()["Message-ID"]
     assert parsed["Subject"] == "Grüße"
     assert parsed["X-A"] == "b"
     assert parsed["Bcc"] is None
@@ -37,9 +38,10 @@ def test_a_mail_is_sent_by_its_job_with_all_its_parts():
         "text/html",
         "application/octet-stream",
     ]
-    job.refresh_from_db()
-    assert job.state == Job.State.DONE
-    assert job.arguments == []
+    for job in jobs:
+        job.refresh_from_db()
+        assert job.state == Job.State.DONE
+        assert job.arguments == []
 
 
 def test_a_mail_sent_again_has_the_same_message_id():

@@ -11,7 +11,9 @@ READY = "/health/ready/"
 
 
 @pytest.fixture
-def states(client):
+def states(client, monkeypatch):
+    monkeypatch.setattr(health, "_told", {})
+
     def ask(**headers):
         answer = client.get(READY, **headers)
         return answer.status_code, answer.json()["status"], answer.json()["services"]
@@ -84,3 +86,34 @@ def test_a_silent_service_is_told_in_bounded_time_and_holds_one_thread(states, m
 def test_without_a_queue_there_is_nothing_to_probe(states, settings):
     settings.CELERY_BROKER_URL = None
     assert set(states()[2]) == {"database", "cache"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_away_is_told_once_a_minute_however_often_one_asks(states, monkeypatch, caplog):
+    breaks("queue", monkeypatch, ConnectionRefusedError("refused"))
+    for _ in range(5):
+        states()
+    assert caplog.text.count("the queue is away") == 1
+    health._told["queue"] -= health.TELL_EVERY
+    states()
+    assert caplog.text.count("the queue is away") == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_probe_that_could_not_be_started_is_started_by_the_next_one(states, monkeypatch):
+    start = threading.Thread.start
+
+    def no_thread(self):
+        monkeypatch.setattr(threading.Thread, "start", start)
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    assert "away" in [answer.state for answer in probes.probe(2)]
+    assert states()[1] == "ready"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_probe_that_breaks_is_told_and_not_waited_for(states, monkeypatch):
+    monkeypatch.setattr(probes, "described", lambda service: 1 / 0)
+    code, status, services = states()
+    assert (code, status, services["database"]) == (503, "down", "away")

@@ -10,7 +10,7 @@ import redis as redis_client
 
 from tests.networks import Silent
 from tests.processes import BIN, GOOD, PATH, ROOT, free_port, run, wait_until
-from tests.servers import Memcached, Redis
+from tests.servers import MailServer, Memcached, Redis
 
 PROBE = ("python", "manage.py", "probe_services")
 CLEAR = ("python", "manage.py", "clear_cache")
@@ -79,6 +79,18 @@ def test_what_does_not_answer_is_told_within_3_s_without_a_password(good, fault)
         assert any(word in answer["reason"].lower() for word in words.split("|")), answer
     assert table.stdout.count("unreachable: ") == 4
     assert SECRET not in table.stdout + table.stderr + json.dumps(found)
+
+
+@pytest.mark.parametrize("scheme", ["smtp+tls", "smtp+ssl"])
+def test_the_mail_servers_certificate_must_have_its_name(good, certificates, scheme):
+    with MailServer(scheme, certificates) as server:
+        trusting = good | {"EMAIL_TLS_CA": str(certificates.ca)}
+        assert answers(**trusting | {"EMAIL_URL": server.url})[1]["mail"]["tls"] == "verified"
+        other = server.url.replace("localhost", "127.1")  # the same address, by a name that the certificate has not
+        _, found = answers(**trusting | {"EMAIL_URL": other})
+        assert "certificate" in found["mail"]["reason"]
+        _, found = answers(**good | {"EMAIL_URL": server.url, "EMAIL_TLS_VERIFY": "false"})
+        assert found["mail"]["tls"] == "not verified"
 
 
 def test_it_waits_for_a_server_that_starts(good):

@@ -1,6 +1,7 @@
 """Whatever the broker does, the request succeeds in bounded time, and its job is done once when the broker is back."""
 
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis
@@ -118,6 +119,24 @@ def test_a_slow_broker_is_waited_for_in_bounds(site):
             site.wait_done_once(job)
     finally:
         site.network.pass_on()
+
+
+def test_a_request_with_many_jobs_is_not_held_up_by_each(site):
+    """By a broker that is slow, though not too slow for one message."""
+    ready, go = site.folder / "ready", site.folder / "go"
+    code = f"from tests.services.work import many; print(many({str(ready)!r}, {str(go)!r}))"
+    with ThreadPoolExecutor() as pool:
+        took = pool.submit(site.manage, "shell", "--no-imports", "-c", code)
+        try:
+            wait_until(ready.exists, 30, "the connection is made")
+            site.network.delay(0.4)
+            go.touch()
+            assert float(took.result(60).stdout.split()[-1]) < PUBLISH_LIMIT + OWN
+        finally:
+            go.touch()
+            site.network.pass_on()
+            ready.unlink()
+            go.unlink()
 
 
 def test_after_a_restart_of_the_broker_the_next_request_publishes(site):

@@ -1,6 +1,7 @@
 """What all tests share: static files as the build leaves them, and media in a temporary folder."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,10 @@ from django.conf import settings
 from django.db import connection
 
 from tests.processes import Deploy
+
+# Who starts the tests in the background of a shell has these ignored, and so would every process that a test stops.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -174,7 +174,7 @@ def test_frozen_it_takes_connections_and_does_not_answer_until_thawed(server):
 def test_nothing_is_left_of_it(kind):
     with started(kind, None) as server:
         pids = [*server.pids(), *([server.epmd.child.pid] if kind == "rabbitmq" else [])]
-        assert all(map(is_running, pids))
+        assert is_running(pids[0])  # others come and go: a connection has a process of its own
     assert not any(map(is_running, pids))
     assert not server.folder.exists()
 

@@ -1,15 +1,17 @@
 """The cache that survives its server: while Redis or Memcached is away, each process caches and counts in its memory.
 
-A failure opens the circuit: for PAUSE seconds nobody asks the server, then one caller tries it while the others go
-on with the memory. What was written meanwhile is deleted on the server when it is back: what it has of that is old.
+A failure opens the circuit: nobody asks the server any more, but a thread, every PAUSE seconds. When it is back, what
+was written meanwhile is deleted there: what the server has of that is old.
 """
 
 import logging
 import math
+import re
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import batched
 from typing import Any
 
@@ -20,7 +22,11 @@ from django.core.cache.backends.redis import RedisCache
 
 logger = logging.getLogger(__name__)
 
+# The caller's, not the server's: another type of value, a number that is none, a value or key that is too large.
+MISTAKE = re.compile(r"WRONGTYPE|value is not|increment or decrement|.*cannot increment|.*too large|Key ", re.DOTALL)
+
 PAUSE = 5  # seconds between two trials of a server that failed
+SLOW = 2  # seconds of an answer that is one failure more
 TELL_EVERY = 60  # seconds between two events that tell of it
 MEMORY_ENTRIES = 10_000  # and as many keys are remembered for deletion; beyond them all of the site's are deleted
 
@@ -43,31 +49,25 @@ class PrefixedRedisCache(RedisCache):
 
 
 class Circuit:
-    """Whether the server may be asked, and what it must forget; one for each process and server."""
+    """Whether the server is in use, and what it must forget; one for each process and server."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock, self.trial = threading.Lock(), threading.Lock()
         self.open = False
         self.try_at = self.tell_at = 0.0  # monotonic seconds
         self.stale: dict[int | None, set[str]] = defaultdict(set)  # keys by version
         self.all_stale = False
 
-    def lets_pass(self) -> bool:
+    def failed(self, error: Exception) -> bool:
+        """Open the circuit; whether it was closed."""
         with self.lock:
             now = time.monotonic()
-            if self.open and now < self.try_at:
-                return False
-            self.try_at = now + PAUSE  # while one caller tries, the others do not
-            return True
-
-    def failed(self, error: Exception) -> None:
-        with self.lock:
-            now = time.monotonic()
-            self.open, self.try_at = True, now + PAUSE
-            if now < self.tell_at:
-                return
-            self.tell_at = now + TELL_EVERY
-        logger.warning("the cache is away, this process uses its memory: %s: %s", type(error).__name__, error)
+            was_open, self.open, self.try_at = self.open, True, now + PAUSE
+            tells, self.tell_at = now >= self.tell_at, max(self.tell_at, now)
+            self.tell_at += TELL_EVERY * tells
+        if tells:
+            logger.warning("the cache is away, this process uses its memory: %s: %s", type(error).__name__, error)
+        return not was_open
 
     def mark(self, keys: Iterable[str] | None, version: int | None) -> None:
         """Remember these keys, or all (None), as changed behind the server's back."""
@@ -87,6 +87,9 @@ class Circuit:
 
 _circuits: dict[str, Circuit] = defaultdict(Circuit)
 
+READS: tuple[str, ...] = ()  # the keys that a reading method writes
+EVERYTHING = None  # and those of clear()
+
 
 class ResilientCache(BaseCache):
     """Django's cache of Redis or Memcached behind the circuit; its LOCATION is a URL.
@@ -98,6 +101,7 @@ class ResilientCache(BaseCache):
     def __init__(self, location: str, params: dict[str, Any]) -> None:
         super().__init__(params)
         self.longest: float = params.get("LONGEST", math.inf)
+        self.location, self.params = location, params
         self.server: BaseCache
         self.failures: tuple[type[Exception], ...]
         if location.startswith("memcached://"):
@@ -112,22 +116,49 @@ class ResilientCache(BaseCache):
         self.memory = LocMemCache(location, params | {"OPTIONS": {"MAX_ENTRIES": MEMORY_ENTRIES}})
         self.circuit = _circuits[location]
 
-    def _call(self, method: str, *args: Any, writes: Iterable[str] | None = (), **kwargs: Any) -> Any:
-        if self.circuit.lets_pass():
+    def _call(self, method: str, *args: Any, writes: Iterable[str] | None = READS, **kwargs: Any) -> Any:
+        if self.circuit.open:
+            self._try_server()
+        else:
+            begun = time.monotonic()
             try:
                 self._forget_stale()
                 answer = getattr(self.server, method)(*args, **kwargs)
             except self.failures as error:
-                self.circuit.failed(error)
+                if MISTAKE.match(str(error)):
+                    raise
+                self._failed(error)
             else:
-                if self.circuit.open:
-                    self.circuit.open = False
-                    self.memory.clear()
-                    logger.info("the cache is back")
+                if (seconds := time.monotonic() - begun) > SLOW:
+                    self._failed(TimeoutError(f"it took {seconds:.1f} s to answer"))
                 return answer
-        if writes != ():
+        if writes != READS:
             self.circuit.mark(writes, kwargs.get("version"))
         return getattr(self.memory, method)(*args, **kwargs)
+
+    def _failed(self, error: Exception) -> None:
+        if self.circuit.failed(error):
+            self.memory.clear()  # what is in it is of an earlier time
+
+    def _try_server(self) -> None:
+        """Try the server again, once in PAUSE and in a thread: nobody waits for it."""
+        if time.monotonic() >= self.circuit.try_at and self.circuit.trial.acquire(blocking=False):
+            threading.Thread(target=self._try, name="try the cache", daemon=True).start()
+
+    def _try(self) -> None:
+        twin = ResilientCache(self.location, self.params)  # a client is one thread's
+        try:
+            twin.server.set("circuit", 1, PAUSE)  # a server that is full reads, and counts nothing
+            twin._forget_stale()
+        except self.failures as error:
+            self.circuit.failed(error)
+        else:
+            self.circuit.open = False
+            self.circuit.tell_at = 0
+            logger.info("the cache is back")
+        finally:
+            self.circuit.trial.release()
+            twin.close()
 
     def _forget_stale(self) -> None:
         if not self.circuit.stale and not self.circuit.all_stale:
@@ -142,7 +173,7 @@ class ResilientCache(BaseCache):
             for version, keys in stale.items():
                 self.circuit.mark(keys, version)
             if all_stale:
-                self.circuit.mark(None, None)
+                self.circuit.mark(EVERYTHING, None)
             raise
 
     def add(self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
@@ -179,7 +210,8 @@ class ResilientCache(BaseCache):
         self._call("delete_many", keys, version=version, writes=keys)
 
     def clear(self) -> None:
-        self._call("clear", writes=None)
+        self._call("clear", writes=EVERYTHING)
 
     def close(self, **kwargs: Any) -> None:
-        self.server.close(**kwargs)
+        with suppress(OSError):
+            self.server.close(**kwargs)

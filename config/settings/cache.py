@@ -31,7 +31,7 @@ def parse(url: str) -> Any:
     if parts.scheme == "memcached":
         if not parts.port or parts.username is not None:
             raise ValueError("is not memcached://host:port; Memcached takes no user name and password here")
-        return shared | {"OPTIONS": {"connect_timeout": 1, "timeout": 1, "retry_attempts": 0, "dead_timeout": 1}}
+        return shared | {"OPTIONS": {"connect_timeout": 1, "timeout": 1, "retry_attempts": 0, "dead_timeout": 0}}
     if "ssl_" in url.partition("?")[2]:
         raise ValueError("says how TLS is verified; REDIS_TLS_VERIFY and REDIS_TLS_CA do")
     return shared | {"OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 1} | redis_tls(url)}

@@ -1,5 +1,6 @@
 """The cache that survives its server, on a real Redis and a real Memcached."""
 
+import contextlib
 import signal
 import time
 import uuid
@@ -67,10 +68,11 @@ def heal(cache, server):
 
 
 def try_server(cache):
-    """End the pause and ask; returns whether the server is in use."""
+    """End the pause and ask, which starts a trial; returns whether the server is in use after it."""
     cache.circuit.try_at = 0
     cache.get("anything")
-    return not cache.circuit.open
+    with cache.circuit.trial:
+        return not cache.circuit.open
 
 
 def test_all_that_a_cache_does(cache):
@@ -138,22 +140,48 @@ def test_while_the_server_is_away_the_process_counts_in_its_memory(cache, server
     assert cache.server.get("after") == 1
 
 
-def test_while_it_is_away_one_caller_tries_it_and_waits(cache, server):
+def test_while_it_is_away_nobody_waits_for_the_trials(cache, server):
     server.freeze()
     cache.get("a")
-    cache.circuit.try_at = 0
-    assert cache.circuit.lets_pass() is True
-    assert cache.circuit.lets_pass() is False
-
-
-def test_an_outage_that_lasts_is_told_once_a_minute(cache, server, caplog, monkeypatch):
-    monkeypatch.setattr(module, "PAUSE", 0)
-    server.stop()
-    for _ in range(20):
+    for _ in range(3):
+        cache.circuit.try_at = 0
+        begun = time.monotonic()
         cache.get("a")
+        assert time.monotonic() - begun < 0.5  # seconds; a trial takes one
+    with cache.circuit.trial:
+        assert cache.circuit.open
+
+
+def test_what_the_memory_kept_of_one_outage_is_not_there_in_the_next(cache, server):
+    server.freeze()
+    cache.set("price", "old")
+    heal(cache, server)
+    cache.memory.set("price", "old")  # as of a thread that was about to
+    cache.set("price", "new")
+    server.freeze()
+    assert cache.get("price") is None
+    heal(cache, server)
+    assert cache.get("price") == "new"
+
+
+def test_a_mistake_of_the_caller_is_the_callers(cache, caplog):
+    cache.set("text", "no number")
+    with pytest.raises(Exception, match=r"not an integer|non-numeric|not found"):
+        cache.incr("text")
+    with contextlib.suppress(Exception):  # Memcached refuses it, Redis takes it
+        cache.set("large", "x" * 2_000_000)
+    cache.set("a", 1)
+    assert cache.server.get("a") == 1
+    assert told(caplog) == []
+
+
+def test_an_outage_that_lasts_is_told_once_a_minute(cache, server, caplog):
+    server.stop()
+    for _ in range(5):
+        assert not try_server(cache)
     assert len(told(caplog)) == 1
     cache.circuit.tell_at -= module.TELL_EVERY
-    cache.get("a")
+    assert not try_server(cache)
     assert len(told(caplog)) == 2
 
 
@@ -210,6 +238,12 @@ def test_a_full_redis_that_evicts_nothing(caplog):
             cache.set(str(number), "x" * 100_000)
         assert cache.get("39") == "x" * 100_000
         assert "maxmemory" in told(caplog)[0]
+        with redis_client.Redis.from_url(server.url) as client:
+            client.config_set("maxmemory", 1)
+            assert client.get(cache.make_key("1")) is not None
+            assert not try_server(cache)  # it still reads, and would count nothing
+            client.config_set("maxmemory", 0)
+        assert try_server(cache)
 
 
 def test_a_wrong_password_is_told_without_the_password(redis, caplog):

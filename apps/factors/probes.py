@@ -63,6 +63,7 @@ def database() -> Any:
 def cache() -> Any:
     backend: Any = caches.create_connection("default")
     backend = getattr(backend, "server", backend)  # past what stands in for a server that is away
+    redis = None
     try:
         if hasattr(client := getattr(backend, "_cache", object()), "get_client"):
             redis = client.get_client()
@@ -77,6 +78,8 @@ def cache() -> Any:
         else:
             yield "", lambda: backend.get("probe"), None
     finally:
+        if redis:
+            redis.connection_pool.disconnect()  # which close() leaves to the garbage collector
         backend.close()
         connections.close_all()  # of a cache in the database
 

@@ -1,8 +1,10 @@
 """TLS to the backing services: one policy for each protocol, whoever uses it, verified unless told not to."""
 
+import re
 import ssl
 from ipaddress import ip_address
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
 
 import certifi
 
@@ -51,6 +53,35 @@ def is_private(host: str | None) -> bool:
     except ValueError:
         private = (".internal", ".flycast", ".local", ".svc")
         return "." not in str(host) or str(host).startswith("/") or str(host).endswith(private)
+
+
+def refuse_parameters(url: str) -> None:
+    """Raise ValueError for a URL that says how TLS is done: a client would let it win over the policy."""
+    names = [name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)]
+    if any(re.match(r"ssl|verify|cacertfile", name) for name in names):
+        raise ValueError("says how TLS is verified; REDIS_TLS_VERIFY, REDIS_TLS_CA and those of AMQP do")
+
+
+def redis_tls(url: str) -> dict[str, Any]:
+    """What redis-py takes, of the cache and of the queue; nothing without TLS."""
+    if not url.lower().startswith("rediss://"):
+        return {}
+    if not REDIS_TLS.verify:
+        return {"ssl_cert_reqs": "none", "ssl_check_hostname": False}
+    return {"ssl_cert_reqs": "required", "ssl_check_hostname": True, "ssl_ca_certs": REDIS_TLS.authorities}
+
+
+def amqp_tls(url: str) -> Any:
+    """What Kombu takes for RabbitMQ; None without TLS."""
+    if not url.lower().startswith("amqps://"):
+        return None
+    if not AMQP_TLS.verify:
+        return {"cert_reqs": ssl.CERT_NONE}
+    return {
+        "cert_reqs": ssl.CERT_REQUIRED,
+        "ca_certs": AMQP_TLS.authorities,
+        "server_hostname": urlsplit(url).hostname,  # without it no name is compared
+    }
 
 
 DATABASE_TLS = policy("DATABASE", "the database")

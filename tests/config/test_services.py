@@ -18,7 +18,7 @@ def policy(monkeypatch):
     """Set the TLS policy of all protocols."""
 
     def make(verify):
-        for module, name in ((database, "DATABASE_TLS"), (cache, "REDIS_TLS"), (tasks, "AMQP_TLS")):
+        for module, name in ((database, "DATABASE_TLS"), (tls, "REDIS_TLS"), (tls, "AMQP_TLS")):
             monkeypatch.setattr(module, name, tls.Policy(verify, CA))
 
     make(True)
@@ -172,8 +172,14 @@ def test_rabbitmq_is_asked_for_a_certificate_of_its_name(policy):
 
 
 @pytest.mark.parametrize("name", ["CACHE_URL", "CELERY_BROKER_URL"])
-def test_a_url_cannot_weaken_the_policy(name):
-    assert f"{name} says how TLS is verified" in refusal(**{name: "rediss://host?ssl_cert_reqs=none"})
+@pytest.mark.parametrize("query", ["ssl_cert_reqs=none", "ssl%5Fcert_reqs=none", "ssl=true"])
+def test_a_url_cannot_weaken_the_policy(name, query):
+    assert f"{name} says how TLS is verified" in refusal(**{name: f"rediss://host?{query}"})
+
+
+def test_a_session_is_cached_no_longer_than_a_lost_deletion_may_live():
+    assert settings("settings.CACHES[settings.SESSION_CACHE_ALIAS]['LONGEST']", CACHE_URL="redis://host") == 300
+    assert settings("settings.CACHES['default']['LOCATION']", CACHE_URL="REDIS://Host/1") == "redis://Host/1"
 
 
 def test_an_authority_that_is_none_is_told_at_once(tmp_path):
@@ -226,6 +232,7 @@ def test_a_cache_in_front_of_the_sessions_where_it_saves_a_query(variables, engi
     [
         ("CACHE_URL", "memcached://user:hunter2@host:11211", "takes no user"),
         ("CACHE_URL", "memcached://host", "is not memcached://host:port"),
+        ("CACHE_URL", "memcached://host:11211?x=1", "is not memcached://host:port"),
         ("CACHE_KEY_PREFIX", "a*", "other characters"),
         ("DATABASE_URL", f"{POSTGRES}?pool=true", "DATABASE_POOL_SIZE"),
         ("DATABASE_URL", f"{POSTGRES}?sslmode=prefer", "may mean no TLS"),

@@ -1,7 +1,7 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.cache import cache
+from django.core.cache import caches
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.factors import probes
@@ -24,10 +24,14 @@ class Command(BaseCommand):
         for question in (FLUSH if kind == "memcached" else DELETE) if interactive else ():
             if not agreed(question.format(address=address)):
                 raise CommandError("Nothing was deleted.")
+        cache = caches["default"]
         [answer] = probes.probe(3, ["cache"])
         if answer.state != "up":
             raise CommandError(f"The cache is {answer.state}, nothing was deleted: {answer.reason}")
-        cache.clear()
+        try:
+            getattr(cache, "server", cache).clear()  # not its stand-in, which would be emptied in its place
+        except Exception as error:
+            raise CommandError(f"The cache failed in the middle, it may not be empty: {error}") from error
         keys = f" of the keys that begin with {settings.CACHE_KEY_PREFIX}:" if kind.startswith("redis") else ""
         self.stdout.write(f"The cache at {address} is empty{keys}.")
 

@@ -8,7 +8,7 @@ from environ import Env
 
 from config.env import env
 
-from .tls import REDIS_TLS
+from .tls import redis_tls, refuse_tls_options
 
 
 def check_prefix(text: str) -> None:
@@ -26,24 +26,15 @@ def parse(url: str) -> Any:
     parts = urlsplit(url)
     if parts.scheme in ("dbcache", "locmemcache"):
         return Env.cache_url_config(url)
+    url = parts.scheme + url[len(parts.scheme) :]  # in lower case, which is what the clients know
     shared = {"BACKEND": "config.cache.ResilientCache", "LOCATION": url, "KEY_PREFIX": CACHE_KEY_PREFIX, "VERSION": 1}
-    # A server that falls silent costs each process 2 s, once.
+    # A server that falls silent costs each process 2 s, once; the backend alone decides when it is tried again.
     if parts.scheme == "memcached":
-        if not parts.port or parts.username is not None:
-            raise ValueError("is not memcached://host:port; Memcached takes no user name and password here")
-        return shared | {"OPTIONS": {"connect_timeout": 1, "timeout": 1, "retry_attempts": 0, "dead_timeout": 1}}
-    if "ssl_" in url.partition("?")[2]:
-        raise ValueError("says how TLS is verified; REDIS_TLS_VERIFY and REDIS_TLS_CA do")
+        if not re.fullmatch(r"memcached://[^/?#@]+:[0-9]+/?", url):
+            raise ValueError("is not memcached://host:port; Memcached takes no user name, password and query here")
+        return shared | {"OPTIONS": {"connect_timeout": 1, "timeout": 1, "retry_attempts": 0, "dead_timeout": 0}}
+    refuse_tls_options(url)
     return shared | {"OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 1} | redis_tls(url)}
-
-
-def redis_tls(url: str) -> dict[str, Any]:
-    """What redis-py takes, of the cache and of the queue; nothing without TLS."""
-    if not url.lower().startswith("rediss://"):
-        return {}
-    if not REDIS_TLS.verify:
-        return {"ssl_cert_reqs": "none", "ssl_check_hostname": False}
-    return {"ssl_cert_reqs": "required", "ssl_check_hostname": True, "ssl_ca_certs": REDIS_TLS.authorities}
 
 
 CACHES = {

@@ -1,14 +1,11 @@
 """The queue, the worker and the clock."""
 
-import re
-import ssl
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from config.env import BASE_DIR, env
 
-from .cache import redis_tls
-from .tls import AMQP_TLS
+from .tls import amqp_tls, redis_tls, refuse_tls_options
 
 
 def parse(url: str) -> Any:
@@ -28,9 +25,7 @@ def parse(url: str) -> Any:
             },
             None,
         )
-    # Kombu lets the parameters of a URL win over what it is given beside the URL.
-    if any(re.match(r"ssl|verify|cacertfile", name) for name, _ in parse_qsl(parts.query, keep_blank_values=True)):
-        raise ValueError("says how TLS is verified; REDIS_TLS_VERIFY, REDIS_TLS_CA and those of AMQP do")
+    refuse_tls_options(url)
     if scheme in ("redis", "rediss"):
         # A message that a dead worker took comes again after the visibility timeout: later than any job may take.
         return (
@@ -39,18 +34,6 @@ def parse(url: str) -> Any:
             redis_tls(url) or None,
         )
     return url, {"confirm_publish": True, "read_timeout": 3, "write_timeout": 3}, amqp_tls(url)
-
-
-def amqp_tls(url: str) -> Any:
-    if not url.lower().startswith("amqps://"):
-        return None
-    if not AMQP_TLS.verify:
-        return {"cert_reqs": ssl.CERT_NONE}
-    return {
-        "cert_reqs": ssl.CERT_REQUIRED,
-        "ca_certs": AMQP_TLS.authorities,
-        "server_hostname": urlsplit(url).hostname,  # without it no name is compared
-    }
 
 
 CELERY_TASK_TIME_LIMIT = env.int(

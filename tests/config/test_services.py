@@ -18,7 +18,7 @@ def policy(monkeypatch):
     """Set the TLS policy of all protocols."""
 
     def make(verify):
-        for module, name in ((database, "DATABASE_TLS"), (cache, "REDIS_TLS"), (tasks, "AMQP_TLS")):
+        for module, name in ((database, "DATABASE_TLS"), (tls, "REDIS_TLS"), (tls, "AMQP_TLS")):
             monkeypatch.setattr(module, name, tls.Policy(verify, CA))
 
     make(True)
@@ -171,9 +171,11 @@ def test_rabbitmq_is_asked_for_a_certificate_of_its_name(policy):
     assert tasks.parse("amqps://u:p@rabbit.example.com/v")[2] == {"cert_reqs": ssl.CERT_NONE}
 
 
-@pytest.mark.parametrize("name", ["CACHE_URL", "CELERY_BROKER_URL"])
-def test_a_url_cannot_weaken_the_policy(name):
-    assert f"{name} says how TLS is verified" in refusal(**{name: "rediss://host?ssl_cert_reqs=none"})
+@pytest.mark.parametrize("query", ["ssl_cert_reqs=none", "ssl%5Fcert_reqs=none", "ssl=true", "ssl_check_hostname="])
+def test_a_url_cannot_weaken_the_policy(query):
+    complaint = refusal(CACHE_URL=f"rediss://host/0?{query}", CELERY_BROKER_URL=f"rediss://host/0?{query}")
+    assert "CACHE_URL says how TLS is verified" in complaint
+    assert "CELERY_BROKER_URL says how TLS is verified" in complaint
 
 
 def test_an_authority_that_is_none_is_told_at_once(tmp_path):
@@ -221,11 +223,23 @@ def test_a_cache_in_front_of_the_sessions_where_it_saves_a_query(variables, engi
     assert settings("settings.SESSION_ENGINE", **variables) == f"django.contrib.sessions.backends.{engine}"
 
 
+def test_a_session_that_was_signed_out_comes_back_for_5_minutes_at_most():
+    caches = settings("settings.CACHES", CACHE_URL="redis://host")
+    assert caches["sessions"] == caches["default"] | {"LONGEST": 300}
+
+
+@pytest.mark.parametrize("url", ["REDIS://host", "Rediss://:Pass@Host/0", "MEMCACHED://host:11211"])
+def test_the_scheme_of_a_cache_is_taken_in_any_case(url):
+    scheme, _, rest = url.partition("://")
+    assert cache.parse(url)["LOCATION"] == f"{scheme.lower()}://{rest}"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
         ("CACHE_URL", "memcached://user:hunter2@host:11211", "takes no user"),
         ("CACHE_URL", "memcached://host", "is not memcached://host:port"),
+        ("CACHE_URL", "memcached://host:11211/?timeout=3", "is not memcached://host:port"),
         ("CACHE_KEY_PREFIX", "a*", "other characters"),
         ("DATABASE_URL", f"{POSTGRES}?pool=true", "DATABASE_POOL_SIZE"),
         ("DATABASE_URL", f"{POSTGRES}?sslmode=prefer", "may mean no TLS"),

@@ -1,5 +1,6 @@
 """`probe_services` and `clear_cache`, as an operator runs them, on real servers."""
 
+import gc
 import json
 import signal
 import subprocess
@@ -7,7 +8,10 @@ import threading
 
 import pytest
 import redis as redis_client
+from django.core.management import CommandError, call_command
 
+from apps.factors import probes
+from config.settings.cache import parse
 from tests.networks import Silent
 from tests.processes import BIN, GOOD, PATH, ROOT, free_port, run, wait_until
 from tests.servers import MailServer, Memcached, Redis
@@ -159,6 +163,37 @@ def test_a_cache_that_is_away_is_not_said_to_be_empty(good):
     result = clear("", "--noinput", **good | {"CACHE_URL": f"redis://127.0.0.1:{free_port()}/0"})
     assert result.returncode == 1
     assert "nothing was deleted" in result.stderr
+
+
+@pytest.mark.parametrize("server", [Redis, Memcached])
+def test_a_cache_that_dies_meanwhile_is_not_said_to_be_empty(server, settings, monkeypatch, capsys):
+    with server() as running:
+        settings.CACHES = {"default": parse(running.url)}
+        probe = probes.probe
+
+        def probe_and_die(*arguments):
+            answers = probe(*arguments)
+            running.stop(signal.SIGKILL)
+            return answers
+
+        monkeypatch.setattr(probes, "probe", probe_and_die)
+        with pytest.raises(CommandError, match="may be half empty"):
+            call_command("clear_cache", interactive=False)
+    assert "is empty" not in capsys.readouterr().out
+
+
+def test_a_probe_leaves_no_connection_behind(redis, settings):
+    settings.CACHES = {"default": parse(redis.url)}
+    with redis_client.Redis.from_url(redis.url) as client:
+        before = len(client.client_list())
+        gc.disable()
+        try:
+            for _ in range(5):
+                [answer] = probes.probe(3, ["cache"])
+                assert answer.state == "up"
+            wait_until(lambda: len(client.client_list()) == before, 5, "the connections end")
+        finally:
+            gc.enable()
 
 
 def test_nobody_who_could_agree_means_no(good, redis):

@@ -6,6 +6,7 @@ import urllib.error
 from unittest.mock import ANY
 
 import pytest
+import redis
 
 from tests.events import events
 from tests.processes import DIRECT, Person, free_port, status, wait_until
@@ -72,6 +73,23 @@ def test_wrong_passwords_are_stopped_at_the_limit(deploy, server, second_address
     taken = [takes_a_wrong_password(addresses[number % 2]) for number in range(15)]
     assert taken == [True] * LIMIT * processes + [False] * (15 - LIMIT * processes)
     assert REFUSAL in sign_in(deploy.address).page  # the right one does not help
+
+
+def test_wrong_passwords_are_stopped_at_the_limit_by_a_redis_that_is_full(make_deploy):
+    """It reads and does not write: what others read of it must not end the count."""
+    with Redis("--maxmemory-policy", "noeviction") as server:
+        deploy = make_deploy(CACHE_URL=server.url, TRUSTED_PROXY_COUNT="0", WEB_CONCURRENCY="1")
+        deploy.web = deploy.start_web()
+        visitor = sign_in(deploy.address)
+        with redis.Redis.from_url(server.url) as client:
+            client.config_set("maxmemory", 1)
+        taken, end = [], time.monotonic() + 12  # two pauses of the circuit
+        while time.monotonic() < end or len(taken) < 15:
+            assert "Sign out" in visitor.get("/")
+            taken.append(takes_a_wrong_password(deploy.address))
+            time.sleep(0.5)
+        assert taken == [True] * LIMIT + [False] * (len(taken) - LIMIT)
+        assert [event["level"].lower() for event in cache_events(deploy.web)] == ["warning"]
 
 
 @pytest.mark.parametrize("fault", ["stop", "freeze"])

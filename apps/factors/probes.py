@@ -67,13 +67,10 @@ def cache() -> Any:
     try:
         if hasattr(client := getattr(backend, "_cache", object()), "get_client"):
             redis = client.get_client()
-            try:
-                info = redis.info("server")
-                name = "Valkey" if info.get("server_name") == "valkey" else "Redis"
-                version = info.get("valkey_version") or info["redis_version"]
-                yield f"{name} {version}", redis.ping, "rediss" in settings.CACHES["default"]["LOCATION"].lower()[:6]
-            finally:
-                redis.connection_pool.disconnect()
+            info = redis.info("server")
+            name = "Valkey" if info.get("server_name") == "valkey" else "Redis"
+            version = info.get("valkey_version") or info["redis_version"]
+            yield f"{name} {version}", redis.ping, "rediss" in settings.CACHES["default"]["LOCATION"].lower()[:6]
         elif hasattr(client, "clients"):
             [*servers] = client.clients.values()
             versions = sorted({server.version().decode() for server in servers})

@@ -88,32 +88,3 @@ DATABASE_TLS = policy("DATABASE", "the database")
 REDIS_TLS = policy("REDIS", "Redis, be it the cache or the queue")
 AMQP_TLS = policy("AMQP", "RabbitMQ")
 EMAIL_TLS = policy("EMAIL", "the mail server")
-
-
-def refuse_tls_options(url: str) -> None:
-    """Raise ValueError for parameters of TLS: redis-py and Kombu let a URL's win over what they are given beside it."""
-    parameters = parse_qsl(urlsplit(url).query, keep_blank_values=True)
-    if any(re.match(r"ssl|verify|cacertfile", name) for name, _ in parameters):
-        raise ValueError("says how TLS is verified; REDIS_TLS_VERIFY, REDIS_TLS_CA and those of AMQP do")
-
-
-def redis_tls(url: str) -> dict[str, Any]:
-    """What redis-py takes, of the cache and of the queue; nothing without TLS."""
-    if not url.lower().startswith("rediss://"):
-        return {}
-    if not REDIS_TLS.verify:
-        return {"ssl_cert_reqs": "none", "ssl_check_hostname": False}
-    return {"ssl_cert_reqs": "required", "ssl_check_hostname": True, "ssl_ca_certs": REDIS_TLS.authorities}
-
-
-def amqp_tls(url: str) -> dict[str, Any] | None:
-    """What Kombu takes; nothing without TLS."""
-    if not url.lower().startswith("amqps://"):
-        return None
-    if not AMQP_TLS.verify:
-        return {"cert_reqs": ssl.CERT_NONE}
-    return {
-        "cert_reqs": ssl.CERT_REQUIRED,
-        "ca_certs": AMQP_TLS.authorities,
-        "server_hostname": urlsplit(url).hostname,  # without it no name is compared
-    }

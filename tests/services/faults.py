@@ -23,7 +23,6 @@ class Site(Deploy):
         self.manage("createsuperuser", "--noinput", "--email", "eve@example.com")
         self.people = 0
         self.web, self.worker, self.clock = self.start_web(), self.start("worker"), self.start("clock")
-        self.worker.wait_for("ready")
 
     def restart(self, name, seconds=30, **variables):
         """Stop a process type, which takes so long at most, and start it with other variables, as a deploy does."""

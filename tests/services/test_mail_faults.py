@@ -37,6 +37,7 @@ def attached(tmp_path_factory):
     """A site behind a network to its mail server."""
     with Moody() as server, Proxy(server) as network:
         site = Site(tmp_path_factory.mktemp("site"), EMAIL_URL=network.url, MAIL_TIMEOUT="1")
+        site.worker.wait_for("ready")
         site.server, site.network = server, network
         yield site
         site.close()

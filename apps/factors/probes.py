@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from django.db import connections
 class Answer:
     """What a probe found. `state` is up, away or silent; `reason` says why it is not up."""
 
-    service: str  # database, cache, queue or mail
+    service: str  # database, direct (the database past its pooler), cache, queue or mail
     kind: str  # postgresql, redis, …
     address: str  # without credentials and query
     state: str
@@ -41,8 +42,9 @@ class Answer:
 
 
 @contextlib.contextmanager
-def database() -> Any:
-    connection = connections["default"]
+def database(alias: str = "default") -> Any:
+    connection = connections[alias].copy()
+    connection.settings_dict["OPTIONS"].pop("pool", None)  # it may be busy, and does not tell why it cannot connect
     try:
         with connection.cursor() as cursor:
             local = connection.vendor == "sqlite"
@@ -56,7 +58,7 @@ def database() -> Any:
                 tls = bool(cursor.fetchone()[1])
             yield server, lambda: cursor.execute("SELECT 1"), tls
     finally:
-        connection.close()  # the thread's own
+        connection.close()
 
 
 @contextlib.contextmanager
@@ -123,21 +125,29 @@ def mail() -> Any:
         backend.close()
 
 
-PROBES: dict[str, Callable[[], Any]] = {"database": database, "cache": cache, "queue": queue, "mail": mail}
+PROBES: dict[str, Callable[[], Any]] = {
+    "database": database,
+    "direct": partial(database, "direct"),
+    "cache": cache,
+    "queue": queue,
+    "mail": mail,
+}
 
 
 def attached() -> list[str]:
     """The services that this deployment has: all, but for a queue where jobs run in the web process."""
-    return [name for name in PROBES if name != "queue" or settings.CELERY_BROKER_URL]
+    absent = {"direct": "direct" not in settings.DATABASES, "queue": not settings.CELERY_BROKER_URL}
+    return [name for name in PROBES if not absent.get(name)]
 
 
 def described(service: str) -> tuple[str, str]:
     """Kind and address of a service by the settings."""
-    if service == "database":
-        database = settings.DATABASES["default"]
+    if service in ("database", "direct"):
+        alias = "direct" if service == "direct" else "default"
+        database, vendor = settings.DATABASES[alias], connections[alias].vendor
         port = f":{database['PORT']}" if database["PORT"] else ""
-        host = f"{database['HOST'] or 'localhost'}{port}/" if connections["default"].vendor != "sqlite" else ""
-        return connections["default"].vendor, f"{host}{database['NAME']}"
+        host = f"{database['HOST'] or 'localhost'}{port}/" if vendor != "sqlite" else ""
+        return vendor, f"{host}{database['NAME']}"
     if service == "cache":
         cache: dict[str, Any] = settings.CACHES["default"]
         kind, separator, _ = (location := cache.get("LOCATION", "")).partition("://")
@@ -204,7 +214,7 @@ def protocol(service: str, kind: str) -> str:
     """The setting with the TLS policy of a service, an object with `verify`: one for each protocol."""
     if service in ("cache", "queue"):
         return "AMQP_TLS" if kind.startswith("amqp") else "REDIS_TLS"
-    return "DATABASE_TLS" if service == "database" else "EMAIL_TLS"
+    return "EMAIL_TLS" if service == "mail" else "DATABASE_TLS"
 
 
 def ask(service: str) -> Answer:
@@ -223,9 +233,11 @@ def ask(service: str) -> Answer:
 
 
 def reason(error: BaseException, variables: str) -> str:
-    """An error in one line, with what to do where a certificate is the cause."""
+    """An error in one line, with what to do where a certificate or a pooler is the cause."""
     text = re.sub(r"\s+", " ", str(error)).strip()
     told = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if "certificate" in text.lower():
         told += f" ({variables}_CA names a private authority, {variables}_VERIFY=false accepts any certificate)"
+    if "unsupported startup parameter" in text:
+        told += " (this is a pooler: set DIRECT_DATABASE_URL to the database behind it, for its limits and migrations)"
     return told

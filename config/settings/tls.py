@@ -2,7 +2,6 @@
 
 import re
 import ssl
-from ipaddress import ip_address
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
@@ -44,15 +43,6 @@ def policy(protocol: str, server: str) -> Policy:
         help=f"The PEM file with the authority that signed the certificate of {server}, if it is not a public one.",
     )
     return Policy(verify, str(BASE_DIR / path) if path else certifi.where())
-
-
-def is_private(host: str | None) -> bool:
-    """Whether a host is this machine or a private network's, where a database may speak without TLS."""
-    try:
-        return ip_address(host or "::1").is_private
-    except ValueError:
-        private = (".internal", ".flycast", ".local", ".svc")
-        return "." not in str(host) or str(host).startswith("/") or str(host).endswith(private)
 
 
 def refuse_parameters(url: str) -> None:

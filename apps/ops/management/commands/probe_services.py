@@ -8,7 +8,13 @@ from django.core.management.base import BaseCommand, CommandParser
 from apps.factors import probes
 from config.env import env
 
-VARIABLES = {"database": "DATABASE_URL", "cache": "CACHE_URL", "queue": "CELERY_BROKER_URL", "mail": "EMAIL_URL"}
+VARIABLES = {
+    "database": "DATABASE_URL",
+    "direct": "DIRECT_DATABASE_URL",
+    "cache": "CACHE_URL",
+    "queue": "CELERY_BROKER_URL",
+    "mail": "EMAIL_URL",
+}
 SECONDS = 3
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from config.databases import Limits, parse
+from config import databases
 from config.env import env
 
 from .tls import DATABASE_TLS
@@ -34,8 +34,10 @@ DATABASE_IDLE_TIMEOUT = env.int(
 
 def parse_database(url: str, pooled: bool) -> Any:
     """Django's settings of the database at a URL, with the limits and the TLS of all."""
-    limits = Limits(DATABASE_CONNECT_TIMEOUT, DATABASE_STATEMENT_TIMEOUT, DATABASE_LOCK_TIMEOUT, DATABASE_IDLE_TIMEOUT)
-    return parse(url, limits, DATABASE_TLS, pooled=pooled, max_age=CONN_MAX_AGE, pool_size=DATABASE_POOL_SIZE)
+    limits = databases.Limits(
+        DATABASE_CONNECT_TIMEOUT, DATABASE_STATEMENT_TIMEOUT, DATABASE_LOCK_TIMEOUT, DATABASE_IDLE_TIMEOUT
+    )
+    return databases.parse(url, limits, DATABASE_TLS, pooled=pooled, max_age=CONN_MAX_AGE, pool_size=DATABASE_POOL_SIZE)
 
 
 def parse_default(url: str) -> Any:

@@ -5,12 +5,15 @@ import ssl
 
 import pytest
 
+from config import databases
 from config.settings import cache, database, tasks, tls
 from tests.processes import GOOD, named, run, told
 
 CA = "/ca.pem"
 SHOW = "import json; from config.env import env; from config import settings; env.exit_on_problems('worker'); "
 POSTGRES = "postgres://user:hunter2@db.example.com:5432/site"
+MYSQL = "mysql://user:hunter2@db.example.com:3306/site"
+LIMITS = databases.Limits(connect=2, statement=7, lock=8, idle=9)
 
 
 @pytest.fixture
@@ -115,6 +118,11 @@ def test_one_redis_serves_cache_and_queue_and_the_table_says_so():
         ("postgres://8.8.8.8/site", True, "verify-full"),
         ("postgres://site.railway.internal/site", True, "disable"),
         ("postgres://%2Fvar%2Frun%2Fpostgresql.d/site", True, "disable"),
+        ("postgres://u:p@/site?host=db.example.com", True, "verify-full"),
+        ("postgres://u:p@/site?host=/var/run/postgresql", True, "disable"),
+        ("postgres://db/site?hostaddr=8.8.8.8", True, "verify-full"),
+        ("postgres://db.example.com/site?hostaddr=10.1.2.3", True, "disable"),
+        ("postgres://db.example.com,db.internal/site", True, "verify-full"),
     ],
 )
 def test_a_database_at_a_public_name_is_spoken_to_in_verified_tls(policy, url, verify, mode):
@@ -140,15 +148,20 @@ def test_tls_by_chance_is_refused(mode):
         ("db", {"ssl-mode": "required"}, True, {"ssl_mode": "VERIFY_IDENTITY", "ssl": {"ca": CA}}),
     ],
 )
-def test_mysql_has_the_same_policy(policy, host, query, verify, options):
-    policy(verify)
-    assert database.mysql(host, query).items() >= options.items()
+def test_mysql_has_the_same_policy(host, query, verify, options):
+    assert databases.mysql(host, query, LIMITS, tls.Policy(verify, CA)).items() >= options.items()
 
 
 @pytest.mark.parametrize("query", [{"ssl-mode": "PREFERRED"}, {"sslmode": "require"}])
 def test_mysql_refuses_tls_by_chance_and_the_words_of_postgresql(query):
     with pytest.raises(ValueError, match=r"ssl-?mode"):
-        database.mysql("db.example.com", query)
+        databases.mysql("db.example.com", query, LIMITS, tls.Policy(True, CA))
+
+
+@pytest.mark.parametrize("name", ["host", "read_default_file", "read_default_group"])
+def test_mysql_refuses_another_host_in_the_query(name):
+    with pytest.raises(ValueError, match=f"has {name}, which can lead to another host"):
+        databases.mysql("localhost", {name: "db.example.com"}, LIMITS, tls.Policy(True, CA))
 
 
 def test_cache_and_queue_on_one_redis_have_one_policy(policy):
@@ -209,8 +222,38 @@ def test_the_urls_own_start_up_parameters_stay():
 
 def test_a_pool_keeps_the_connections_itself():
     expression = "[settings.DATABASES['default']['CONN_MAX_AGE'], settings.DATABASES['default']['OPTIONS']['pool']]"
-    pool = {"min_size": 0, "max_size": 5, "timeout": 4}
+    pool = {"min_size": 0, "max_size": 5, "timeout": 4, "reconnect_timeout": 0}
     assert settings(expression, DATABASE_URL=POSTGRES, DATABASE_POOL_SIZE="5") == [0, pool]
+
+
+@pytest.fixture
+def mysqlclient(monkeypatch):
+    """The settings find it, be it installed or not."""
+    monkeypatch.setattr(databases, "find_spec", lambda name: True)
+
+
+def test_mysqls_client_and_server_have_the_limits(mysqlclient):
+    options = databases.mysql("db", {}, LIMITS, tls.Policy(True, CA))
+    assert (options["connect_timeout"], options["read_timeout"], options["write_timeout"]) == (2, 12, 30)
+    without = databases.mysql("db", {}, LIMITS._replace(statement=0), tls.Policy(True, CA))
+    assert without["read_timeout"] == 3605  # never is an hour: the client may know no better
+    assert options["init_command"].startswith(
+        "SET SESSION innodb_lock_wait_timeout=8 /*M!100101 , max_statement_time=7"
+    )
+
+
+def test_mysqls_client_takes_the_port_of_localhost(mysqlclient):
+    assert database.parse_database("mysql://u:p@localhost:3307/site", pooled=False)["HOST"] == "127.0.0.1"
+
+
+def test_the_parameter_of_an_add_on_that_the_driver_does_not_know_is_left_out(mysqlclient):
+    assert "reconnect" not in database.parse_database(f"{MYSQL}?reconnect=true", pooled=False)["OPTIONS"]
+
+
+def test_the_way_past_the_pooler_leads_to_a_database_of_the_same_kind(mysqlclient, monkeypatch):
+    monkeypatch.setattr(database, "_direct", database.parse_database(MYSQL, pooled=False))
+    with pytest.raises(ValueError, match="is another kind of database than DIRECT_DATABASE_URL"):
+        database.parse_default(POSTGRES)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +279,9 @@ def test_a_cache_in_front_of_the_sessions_where_it_saves_a_query(variables, engi
         ("CACHE_KEY_PREFIX", "a*", "other characters"),
         ("DATABASE_URL", f"{POSTGRES}?pool=true", "DATABASE_POOL_SIZE"),
         ("DATABASE_URL", f"{POSTGRES}?sslmode=prefer", "may mean no TLS"),
+        ("DATABASE_URL", "postgres:///site?service=site", "write the host in the URL"),
         ("DIRECT_DATABASE_URL", "redis://host", "scheme 'redis'"),
+        ("DIRECT_DATABASE_URL", POSTGRES, "DATABASE_URL is another kind of database"),
         ("REDIS_URL", "nonsense", "is not a URL"),
         ("EMAIL_URL", "smtp://u:hunter2@host:587?tls=true", "TLS is said by the scheme"),
         ("EMAIL_URL", "smtp+tls://user@host:587", "without the other"),

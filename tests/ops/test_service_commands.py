@@ -85,6 +85,23 @@ def test_what_does_not_answer_is_told_within_3_s_without_a_password(good, fault)
     assert SECRET not in table.stdout + table.stderr + json.dumps(found)
 
 
+def test_a_pool_does_not_hide_why_the_database_is_away(good):
+    url = f"postgres://user:{SECRET}@127.0.0.1:{free_port()}/site"
+    _, found = answers(**good | {"DATABASE_URL": url, "DATABASE_POOL_SIZE": "2"})
+    assert found["database"]["state"] == "away"
+    assert "refused" in found["database"]["reason"]
+
+
+def test_the_way_past_the_pooler_has_a_row_of_its_own(good, tmp_path):
+    status, found = answers(**good | {"DIRECT_DATABASE_URL": good["DATABASE_URL"]})
+    assert (status, found["direct"]["state"]) == (0, "up")
+    assert found["direct"]["variable"] == "DIRECT_DATABASE_URL"
+    path = tmp_path / "folder"
+    path.mkdir()
+    status, found = answers(**good | {"DIRECT_DATABASE_URL": f"sqlite:///{path}"})  # no file, so it cannot be opened
+    assert (status, found["database"]["state"], found["direct"]["state"]) == (1, "up", "away")
+
+
 @pytest.mark.parametrize("scheme", ["smtp+tls", "smtp+ssl"])
 def test_the_mail_servers_certificate_must_have_its_name(good, certificates, scheme):
     with MailServer(scheme, certificates) as server:
@@ -177,7 +194,7 @@ def test_a_cache_that_dies_meanwhile_is_not_said_to_be_empty(server, settings, m
             return answers
 
         monkeypatch.setattr(probes, "probe", probe_and_die)
-        with pytest.raises(CommandError, match="may be half empty"):
+        with pytest.raises(CommandError, match="may not be empty"):
             call_command("clear_cache", interactive=False)
     assert "is empty" not in capsys.readouterr().out
 

@@ -511,6 +511,29 @@ def test_the_pool_shares_connections_and_survives_a_restart(make_site, postgres)
     site.deploy.close()
 
 
+def test_the_pool_heals_with_the_next_request_after_an_outage(make_site, postgres):
+    site = make_site("outage", DATABASE_POOL_SIZE="2", WEB_CONCURRENCY="1")
+    postgres.stop()
+    begun = time.monotonic()
+    while time.monotonic() - begun < 10:
+        assert_unable(site, site.visitor.ask(), CONNECT + 1, "couldn't get a connection|refused")
+    postgres.start()
+    assert site.visitor.ask().status == 200
+    site.deploy.close()
+
+
+def test_a_pool_that_is_busy_is_ready(make_site, postgres):
+    site = make_site("busy", DATABASE_POOL_SIZE="2", WEB_THREADS="4", WEB_CONCURRENCY="1")
+    busy = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND application_name = 'web'"
+    with slow(site, STATEMENT - 1), ThreadPoolExecutor(2) as crowd:
+        uploads = [crowd.submit(site.visitor.upload) for _ in range(2)]
+        wait_until(lambda: site.sql(busy) == [(2,)], 30, "both connections are busy")
+        assert status(f"{site.deploy.address}/health/ready/") == 200
+        assert site.sql(busy) == [(2,)]
+        assert {upload.result(30).status for upload in uploads} == {200}
+    site.deploy.close()
+
+
 def test_pgbouncer_in_transaction_mode(postgres, tmp_path):
     run_sql(postgres, "CREATE DATABASE bounced")
     with servers.PgBouncer(postgres) as bouncer:

@@ -80,7 +80,8 @@ def test_the_site_works_on_these_services(row, tmp_path, certificates):
         assert release.child.wait(60) == 0, release.text
         web, worker, clock = deploy.start_web(), deploy.start("worker"), deploy.start("clock")
         probed = json.loads(deploy.manage("probe_services", "--json", "--wait", "30").stdout)
-        assert [answer["state"] for answer in probed] == ["up"] * 4
+        assert {answer["state"] for answer in probed} == {"up"}
+        probed = [answer for answer in probed if answer["service"] != "direct"]
         assert [answer["tls"] for answer in probed] == [tls_of(kind) for kind in row]
         if DEBIAN == "12":
             assert_documented(answer["server"] for answer in probed[:3])

@@ -27,7 +27,8 @@ PASSWORD = "a long enough passphrase"
 
 @pytest.mark.parametrize("arguments", ["", "--access-logfile - --log-level debug"], ids=["plain", "forced"])
 def test_every_line_of_the_web_is_an_event_and_every_request_exactly_one(make_deploy, arguments):
-    deploy = make_deploy(**({"GUNICORN_CMD_ARGS": arguments} if arguments else {}))
+    # One thread, so that the events are in the order of the requests.
+    deploy = make_deploy(WEB_THREADS="1", **({"GUNICORN_CMD_ARGS": arguments} if arguments else {}))
     web = deploy.start_web()
     person = Person(deploy.address)
     person.post("/accounts/login/", {"login": "eve@example.com", "password": PASSWORD})

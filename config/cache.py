@@ -1,17 +1,16 @@
 """The cache that survives its server: while Redis or Memcached is away, each process caches and counts in its memory.
 
-A failure opens the circuit: nobody asks the server any more, but a thread, every PAUSE seconds. When it is back, what
-was written meanwhile is deleted there: what the server has of that is old.
+A failure opens the circuit: from then on callers have the memory, and a thread tries the server every PAUSE seconds.
+What was written meanwhile is deleted on the server when it is back: what it has of that is old.
 """
 
 import logging
 import math
-import re
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Collection
+from functools import partial
 from itertools import batched
 from typing import Any
 
@@ -22,13 +21,11 @@ from django.core.cache.backends.redis import RedisCache
 
 logger = logging.getLogger(__name__)
 
-# The caller's, not the server's: another type of value, a number that is none, a value or key that is too large.
-MISTAKE = re.compile(r"WRONGTYPE|value is not|increment or decrement|.*cannot increment|.*too large|Key ", re.DOTALL)
-
 PAUSE = 5  # seconds between two trials of a server that failed
-SLOW = 2  # seconds of an answer that is one failure more
 TELL_EVERY = 60  # seconds between two events that tell of it
+SLOW = 1  # seconds; a server that takes longer to answer has failed
 MEMORY_ENTRIES = 10_000  # and as many keys are remembered for deletion; beyond them all of the site's are deleted
+EVERYTHING: Collection[str] = ("*",)  # in place of the keys that a call changes
 
 
 class PrefixedRedisCache(RedisCache):
@@ -47,34 +44,62 @@ class PrefixedRedisCache(RedisCache):
         for keys in batched(client.scan_iter(match=f"{self.key_prefix}:*", count=1000), 1000):
             client.unlink(*keys)
 
+    def disconnect(self) -> None:
+        self._cache.get_client(None, write=True).connection_pool.disconnect()
+
+
+def is_mistake_on_redis(error: Exception) -> bool:
+    """Whether the caller is to blame, not the server: it counts what is no number, for example."""
+    from redis.exceptions import DataError, ResponseError
+
+    if type(error) is ResponseError:  # those of the server's state have another class or another code
+        return error.status_code == "ERR" or str(error).startswith("WRONGTYPE")
+    return isinstance(error, DataError)
+
+
+def is_mistake_on_memcached(error: Exception) -> bool:
+    from pymemcache.exceptions import MemcacheClientError
+
+    return isinstance(error, MemcacheClientError) or "too large" in str(error)
+
 
 class Circuit:
-    """Whether the server is in use, and what it must forget; one for each process and server."""
+    """Whether the server may be asked, and what it must forget; one for each process and server."""
 
-    def __init__(self) -> None:
-        self.lock, self.trial = threading.Lock(), threading.Lock()
+    def __init__(self, memory: BaseCache) -> None:
+        self.memory = memory
+        self.lock = threading.Lock()
         self.open = False
         self.try_at = self.tell_at = 0.0  # monotonic seconds
         self.stale: dict[int | None, set[str]] = defaultdict(set)  # keys by version
         self.all_stale = False
 
-    def failed(self, error: Exception) -> bool:
-        """Open the circuit; whether it was closed."""
+    def is_to_be_tried(self) -> bool:
+        """Whether the pause is over; true for one caller alone."""
         with self.lock:
             now = time.monotonic()
-            was_open, self.open, self.try_at = self.open, True, now + PAUSE
-            tells, self.tell_at = now >= self.tell_at, max(self.tell_at, now)
-            self.tell_at += TELL_EVERY * tells
-        if tells:
-            logger.warning("the cache is away, this process uses its memory: %s: %s", type(error).__name__, error)
-        return not was_open
+            if now < self.try_at:
+                return False
+            self.try_at = now + TELL_EVERY  # a trial that has not ended by then is lost
+            return True
 
-    def mark(self, keys: Iterable[str] | None, version: int | None) -> None:
-        """Remember these keys, or all (None), as changed behind the server's back."""
+    def failed(self, error: Exception) -> None:
         with self.lock:
-            if keys is not None:
+            now = time.monotonic()
+            if not self.open:
+                self.memory.clear()  # of what the last outage left
+            self.open, self.try_at = True, now + PAUSE
+            if now < self.tell_at:
+                return
+            self.tell_at = now + TELL_EVERY
+        logger.warning("the cache is away, this process uses its memory: %s: %s", type(error).__name__, error)
+
+    def mark(self, keys: Collection[str], version: int | None) -> None:
+        """Remember these keys as changed behind the server's back."""
+        with self.lock:
+            if keys is not EVERYTHING:
                 self.stale[version].update(keys)
-            if keys is None or sum(map(len, self.stale.values())) > MEMORY_ENTRIES:
+            if keys is EVERYTHING or sum(map(len, self.stale.values())) > MEMORY_ENTRIES:
                 self.all_stale = True
                 self.stale.clear()
 
@@ -85,10 +110,7 @@ class Circuit:
             return taken
 
 
-_circuits: dict[str, Circuit] = defaultdict(Circuit)
-
-READS: tuple[str, ...] = ()  # the keys that a reading method writes
-EVERYTHING = None  # and those of clear()
+_circuits: dict[str, Circuit] = {}
 
 
 class ResilientCache(BaseCache):
@@ -101,74 +123,73 @@ class ResilientCache(BaseCache):
     def __init__(self, location: str, params: dict[str, Any]) -> None:
         super().__init__(params)
         self.longest: float = params.get("LONGEST", math.inf)
-        self.location, self.params = location, params
-        self.server: BaseCache
+        self.connect: Callable[[], Any]
+        self.disconnect: Callable[[Any], None]
         self.failures: tuple[type[Exception], ...]
         if location.startswith("memcached://"):
             from pymemcache.exceptions import MemcacheError
 
             server = location.removeprefix("memcached://").rstrip("/")
-            self.server, self.failures = PyMemcacheCache(server, params), (MemcacheError, OSError)
+            self.connect, self.disconnect = partial(PyMemcacheCache, server, params), PyMemcacheCache.close
+            self.failures, self.is_mistake = (MemcacheError, OSError), is_mistake_on_memcached
         else:
             from redis.exceptions import RedisError
 
-            self.server, self.failures = PrefixedRedisCache(location, params), (RedisError, OSError)
+            self.connect, self.disconnect = partial(PrefixedRedisCache, location, params), PrefixedRedisCache.disconnect
+            self.failures, self.is_mistake = (RedisError, OSError), is_mistake_on_redis
+        self.server = self.connect()
         self.memory = LocMemCache(location, params | {"OPTIONS": {"MAX_ENTRIES": MEMORY_ENTRIES}})
-        self.circuit = _circuits[location]
+        self.circuit = _circuits.setdefault(location, Circuit(self.memory))
 
-    def _call(self, method: str, *args: Any, writes: Iterable[str] | None = READS, **kwargs: Any) -> Any:
-        if self.circuit.open:
-            self._try_server()
-        else:
+    def _call(self, method: str, *args: Any, changes: Collection[str] = (), **kwargs: Any) -> Any:
+        if not self.circuit.open:
             begun = time.monotonic()
             try:
-                self._forget_stale()
+                self._forget_stale(self.server)
                 answer = getattr(self.server, method)(*args, **kwargs)
             except self.failures as error:
-                if MISTAKE.match(str(error)):
+                if self.is_mistake(error):
                     raise
-                self._failed(error)
+                self.circuit.failed(error)
             else:
                 if (seconds := time.monotonic() - begun) > SLOW:
-                    self._failed(TimeoutError(f"it took {seconds:.1f} s to answer"))
+                    self.circuit.failed(TimeoutError(f"it took {seconds:.1f} s to answer"))
                 return answer
-        if writes != READS:
-            self.circuit.mark(writes, kwargs.get("version"))
+        elif self.circuit.is_to_be_tried():
+            try:
+                threading.Thread(target=self.try_server, name="trial of the cache", daemon=True).start()
+            except RuntimeError as error:  # no more threads
+                self.circuit.failed(error)
+        if changes:
+            self.circuit.mark(changes, kwargs.get("version"))
         return getattr(self.memory, method)(*args, **kwargs)
 
-    def _failed(self, error: Exception) -> None:
-        if self.circuit.failed(error):
-            self.memory.clear()  # what is in it is of an earlier time
-
-    def _try_server(self) -> None:
-        """Try the server again, once in PAUSE and in a thread: nobody waits for it."""
-        if time.monotonic() >= self.circuit.try_at and self.circuit.trial.acquire(blocking=False):
-            threading.Thread(target=self._try, name="try the cache", daemon=True).start()
-
-    def _try(self) -> None:
-        twin = ResilientCache(self.location, self.params)  # a client is one thread's
+    def try_server(self) -> None:
+        """Close the circuit if a new connection is made, and a write is taken, in time: a full server still reads."""
+        server = self.connect()
         try:
-            twin.server.set("circuit", 1, PAUSE)  # a server that is full reads, and counts nothing
-            twin._forget_stale()
-        except self.failures as error:
+            begun = time.monotonic()
+            server.set("trial", 1, timeout=PAUSE)
+            if (seconds := time.monotonic() - begun) > SLOW:
+                raise TimeoutError(f"it took {seconds:.1f} s to answer")
+            self._forget_stale(server)
+        except Exception as error:
             self.circuit.failed(error)
         else:
             self.circuit.open = False
-            self.circuit.tell_at = 0
             logger.info("the cache is back")
         finally:
-            self.circuit.trial.release()
-            twin.close()
+            self.disconnect(server)
 
-    def _forget_stale(self) -> None:
+    def _forget_stale(self, server: BaseCache) -> None:
         if not self.circuit.stale and not self.circuit.all_stale:
             return
         stale, all_stale = self.circuit.take_stale()
         try:
             if all_stale:
-                self.server.clear()
+                server.clear()
             for version, keys in stale.items():
-                self.server.delete_many(keys, version=version)
+                server.delete_many(keys, version=version)
         except self.failures:
             for version, keys in stale.items():
                 self.circuit.mark(keys, version)
@@ -177,7 +198,7 @@ class ResilientCache(BaseCache):
             raise
 
     def add(self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
-        return self._call("add", key, value, timeout=timeout, version=version, writes=[key])
+        return self._call("add", key, value, timeout=timeout, version=version, changes=[key])
 
     def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
         return self._call("get", key, default=default, version=version)
@@ -185,33 +206,32 @@ class ResilientCache(BaseCache):
     def set(self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> None:
         if isinstance(timeout, int | float):
             timeout = min(timeout, self.longest)
-        self._call("set", key, value, timeout=timeout, version=version, writes=[key])
+        self._call("set", key, value, timeout=timeout, version=version, changes=[key])
 
     def touch(self, key: str, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
-        return self._call("touch", key, timeout=timeout, version=version, writes=[key])
+        return self._call("touch", key, timeout=timeout, version=version, changes=[key])
 
     def delete(self, key: str, version: int | None = None) -> bool:
-        return self._call("delete", key, version=version, writes=[key])
+        return self._call("delete", key, version=version, changes=[key])
 
     def has_key(self, key: str, version: int | None = None) -> bool:
         return self._call("has_key", key, version=version)
 
     def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
-        return self._call("incr", key, delta=delta, version=version, writes=[key])
+        return self._call("incr", key, delta=delta, version=version, changes=[key])
 
     def get_many(self, keys: Any, version: int | None = None) -> dict[str, Any]:
         return self._call("get_many", list(keys), version=version)
 
     def set_many(self, data: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> list[str]:
-        return self._call("set_many", data, timeout=timeout, version=version, writes=list(data))
+        return self._call("set_many", data, timeout=timeout, version=version, changes=list(data))
 
     def delete_many(self, keys: Any, version: int | None = None) -> None:
         keys = list(keys)
-        self._call("delete_many", keys, version=version, writes=keys)
+        self._call("delete_many", keys, version=version, changes=keys)
 
     def clear(self) -> None:
-        self._call("clear", writes=EVERYTHING)
+        self._call("clear", changes=EVERYTHING)
 
     def close(self, **kwargs: Any) -> None:
-        with suppress(OSError):
-            self.server.close(**kwargs)
+        self.server.close(**kwargs)

@@ -182,8 +182,10 @@ def test_without_javascript_the_same_page_uploads_and_shows(browser, deploy):
     page.locator("input[type=file]").set_input_files([file])
     page.get_by_role("main").get_by_role("button", name=re.compile("Upload")).click()
 
+    page.get_by_text("1 photo is uploaded.").wait_for()  # the answer to the form, before the next page is asked for
+
     def shown():
-        page.reload()
+        page.goto("/photos/")
         return page.locator('main img[src*="320.webp"]').count() == 1
 
     wait_until(shown, 60, lambda: deploy.worker.text)

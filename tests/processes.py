@@ -272,7 +272,11 @@ def program(*names):
     for name in names:
         if found := shutil.which(name):
             return found
-    reason = f"{names[0]} is not installed"
+    return missing(f"{names[0]} is not installed")
+
+
+def missing(reason):
+    """Skip the test for what is not installed, or fail it where REQUIRE_SERVICES is set."""
     if os.environ.get("REQUIRE_SERVICES") == "1":
         pytest.fail(reason)
     pytest.skip(reason)

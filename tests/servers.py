@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import quote
@@ -28,7 +29,7 @@ import trustme
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
-from tests.processes import Process, free_port, program, wait_until
+from tests.processes import Process, free_port, missing, program, wait_until
 
 USER = "tester"
 PASSWORD = "pass/word@tests"  # a URL has to quote it
@@ -257,6 +258,8 @@ class MariaDB(Server):
     scheme, path = "mysql", "/site"
 
     def prepare(self):
+        if find_spec("MySQLdb") is None:
+            missing("mysqlclient is not installed: requirements/mysql.txt")
         (self.folder / "init.sql").write_text(
             "CREATE DATABASE IF NOT EXISTS site CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;\n"
             f"CREATE USER IF NOT EXISTS '{USER}'@'%' IDENTIFIED BY '{PASSWORD}';\n"

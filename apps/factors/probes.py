@@ -210,8 +210,8 @@ def broken(service: str, error: BaseException) -> Answer:
     return Answer(service, "", "", "away", f"{type(error).__name__}: {error}")
 
 
-def protocol(service: str, kind: str) -> str:
-    """The setting with the TLS policy of a service, an object with `verify`: one for each protocol."""
+def policy(service: str, kind: str) -> str:
+    """The setting with the TLS policy of a service, an object with `verify` and `hint`: one for each protocol."""
     if service in ("cache", "queue"):
         return "AMQP_TLS" if kind.startswith("amqp") else "REDIS_TLS"
     return "EMAIL_TLS" if service == "mail" else "DATABASE_TLS"
@@ -225,19 +225,19 @@ def ask(service: str) -> Answer:
             round_trip()
             milliseconds = round((time.perf_counter() - begun) * 1000, 1)
     except Exception as error:
-        return Answer(service, kind, address, "away", reason(error, protocol(service, kind)))
+        return Answer(service, kind, address, "away", reason(error, policy(service, kind)))
     state = "local" if tls is None else "none"
     if tls:
-        state = "verified" if getattr(settings, protocol(service, kind)).verify else "not verified"
+        state = "verified" if getattr(settings, policy(service, kind)).verify else "not verified"
     return Answer(service, kind, address, "up", "", server, milliseconds, state)
 
 
-def reason(error: BaseException, variables: str) -> str:
+def reason(error: BaseException, policy: str) -> str:
     """An error in one line, with what to do where a certificate or a pooler is the cause."""
     text = re.sub(r"\s+", " ", str(error)).strip()
     told = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if "certificate" in text.lower():
-        told += f" ({variables}_CA names a private authority, {variables}_VERIFY=false accepts any certificate)"
+        told += f" ({getattr(settings, policy).hint})"
     if "unsupported startup parameter" in text:
         told += " (this is a pooler: set DIRECT_DATABASE_URL to the database behind it, for its limits and migrations)"
     return told

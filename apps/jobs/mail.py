@@ -13,10 +13,12 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage as MIMEMessage
 from typing import Any
 
+from django.conf import settings
 from django.core.mail import EmailMessage, mailers
 from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.backends.smtp import EmailBackend
 from django.db import transaction
+from django.utils.functional import cached_property
 
 from apps.jobs.services import PermanentFailure, enqueue, job
 from config.logs import request_id
@@ -42,7 +44,11 @@ class SMTPBackend(EmailBackend):
 
     def __init__(self, *, tls: Any, **options: Any) -> None:
         super().__init__(**options)
-        self.ssl_context = tls.context()
+        self.tls = tls
+
+    @cached_property
+    def ssl_context(self) -> ssl.SSLContext:
+        return self.tls.context()
 
 
 class LogBackend(BaseEmailBackend):
@@ -84,8 +90,7 @@ def deliver(sender: str, recipients: list[str], raw: str) -> None:
             raise PermanentFailure(f"The mail server refuses the recipient ({min(codes)}).") from error
         raise
     except ssl.SSLCertVerificationError as error:
-        hint = "EMAIL_TLS_CA names a private authority, EMAIL_TLS_VERIFY=false accepts any certificate"
-        raise OSError(f"{error} ({hint})") from error
+        raise OSError(f"{error} ({settings.EMAIL_TLS.hint})") from error
     except (smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
         if error.smtp_code >= 500 and error.smtp_code != 530:
             raise PermanentFailure(f"The mail server refuses the mail ({error.smtp_code}).") from error

@@ -30,8 +30,8 @@ class HealthMiddleware:
 
 
 def ready() -> JsonResponse:
-    """503 only when the database is away: the site answers without its cache, its queue and its mail, if worse."""
-    # Not of the web process: mail, which jobs send, and the way past the pooler, which migrations go.
+    """503 only when the database is away: the site answers without its cache and its queue, if worse."""
+    # Of no use to a request: mail, which jobs send, and the way past the pooler, which migrations go.
     answers = probes.probe(PROBE_SECONDS, [name for name in probes.attached() if name not in ("mail", "direct")])
     for answer in answers:
         tell(answer)

@@ -17,14 +17,14 @@ def type_of_dyno(name: str) -> str:
     return "" if type_ in ("run", "release", "scheduler") else type_
 
 
-dyno = first("DYNO", help="The process's name.")
-machine = first("FLY_MACHINE_ID", "RENDER_INSTANCE_ID", "RAILWAY_REPLICA_ID", help="The process's name.")
-PROCESS_NAME = dyno or machine
-PROCESS_TYPE = first("FLY_PROCESS_GROUP", help="The process's type.") or type_of_dyno(dyno)
+_dyno = first("DYNO", help="The process's name.")
+_machine = first("FLY_MACHINE_ID", "RENDER_INSTANCE_ID", "RAILWAY_REPLICA_ID", help="The process's name.")
+PROCESS_NAME = _dyno or _machine
+PROCESS_TYPE = first("FLY_PROCESS_GROUP", help="The process's type.") or type_of_dyno(_dyno)
 
-version = env.str("RELEASE_VERSION", default="", example="v42", help="The id of the release, shown in events.")
-image = first("HEROKU_RELEASE_VERSION", "RAILWAY_DEPLOYMENT_ID", "FLY_IMAGE_REF", help="The id of the release.")
-RELEASE = version or image
+_version = env.str("RELEASE_VERSION", default="", example="v42", help="The id of the release, shown in events.")
+_image = first("HEROKU_RELEASE_VERSION", "RAILWAY_DEPLOYMENT_ID", "FLY_IMAGE_REF", help="The id of the release.")
+RELEASE = _version or _image
 COMMIT = first(
     "HEROKU_BUILD_COMMIT",
     "HEROKU_SLUG_COMMIT",

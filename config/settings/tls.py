@@ -13,6 +13,7 @@ from config.env import BASE_DIR, env
 class Policy(NamedTuple):
     verify: bool
     authorities: str  # the path of a PEM file
+    hint: str = ""  # what to do about a certificate that is refused
 
     def context(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=self.authorities)
@@ -42,7 +43,8 @@ def policy(protocol: str, server: str) -> Policy:
         example="config/ca.pem",
         help=f"The PEM file with the authority that signed the certificate of {server}, if it is not a public one.",
     )
-    return Policy(verify, str(BASE_DIR / path) if path else certifi.where())
+    hint = f"{protocol}_TLS_CA names a private authority, {protocol}_TLS_VERIFY=false accepts any certificate"
+    return Policy(verify, str(BASE_DIR / path) if path else certifi.where(), hint)
 
 
 def refuse_parameters(url: str) -> None:

@@ -14,7 +14,7 @@ from tests.services.faults import Site
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
 
 PUBLISH_LIMIT = 2  # seconds, of the publication of one request
-OWN = 1  # seconds that the two requests of an upload take themselves, on a busy machine
+OWN = 1  # seconds that the two requests of a sign-up take themselves, on a busy machine
 
 
 @pytest.fixture(scope="module", params=[RabbitMQ, Redis], ids=["rabbitmq", "redis"])
@@ -23,7 +23,6 @@ def attached(request, tmp_path_factory):
     with request.param() as server, Proxy(server) as network:
         site = Site(tmp_path_factory.mktemp("site"), CELERY_BROKER_URL=network.url)
         site.server, site.network = server, network
-        site.visit()
         yield site
         site.close()
 
@@ -38,7 +37,7 @@ def site(attached):
 
 def assert_well(site):
     def published_and_done():
-        job = site.upload()
+        job = site.sign_up()
         site.wait_done_once(job)
         return not site.unpublished(job)  # by the web process itself, which pauses after a failure
 
@@ -96,7 +95,7 @@ def test_a_request_succeeds_and_its_job_is_done_once_the_broker_is_back(site, fa
     begin, end = FAULTS[fault]
     begin(site)
     try:
-        first, second = site.upload(), site.upload()
+        first, second = site.sign_up(), site.sign_up()
         if fault in STOPPING:
             site.restart("worker", seconds=25)  # within the 30 s of a platform
     finally:
@@ -113,7 +112,7 @@ def test_a_request_succeeds_and_its_job_is_done_once_the_broker_is_back(site, fa
 def test_a_slow_broker_is_waited_for_in_bounds(site):
     site.network.delay(0.2)
     try:
-        jobs = [site.upload() for _ in range(3)]
+        jobs = [site.sign_up() for _ in range(3)]
         for job in jobs:
             assert job.seconds < PUBLISH_LIMIT + OWN
             site.wait_done_once(job)
@@ -142,7 +141,7 @@ def test_a_request_with_many_jobs_is_not_held_up_by_each(site):
 def test_after_a_restart_of_the_broker_the_next_request_publishes(site):
     site.server.stop()
     site.server.start()
-    job = site.upload()
+    job = site.sign_up()
     assert not site.unpublished(job)
     site.wait_done_once(job)
 
@@ -152,7 +151,7 @@ def test_a_job_that_runs_while_the_broker_dies_is_done_and_not_done_again(site):
     site.wait_for(job, "running")
     site.server.stop(signal.SIGKILL)
     try:
-        other = site.upload()
+        other = site.sign_up()
         assert other.seconds < PUBLISH_LIMIT + OWN
         assert site.wait_for(job, "done").attempts == 1
     finally:
@@ -169,7 +168,7 @@ def test_a_wrong_password_is_no_reason_to_fail_and_the_right_one_mends_it(site):
     assert wrong != right
     site.restart("worker", CELERY_BROKER_URL=wrong)
     site.restart("web")
-    first, second = site.upload(), site.upload()
+    first, second = site.sign_up(), site.sign_up()
     assert first.seconds < PUBLISH_LIMIT + OWN
     assert second.seconds < OWN
     assert len(site.unpublished(first)) == 1

@@ -41,8 +41,6 @@ print(*done)
     [(PostgreSQL, "SELECT pg_sleep({})"), (MariaDB, "SELECT CASE SLEEP({}) WHEN 0 THEN 'slept' ELSE 'was ended' END")],
 )
 def test_a_migration_may_take_longer_than_a_request(server, sleep, tmp_path):
-    if server is MariaDB:
-        pytest.importorskip("MySQLdb")
     limits = {"DATABASE_STATEMENT_TIMEOUT": str(STATEMENT), "DATABASE_IDLE_TIMEOUT": str(IDLE)}
     with server() as database:
         deploy = Deploy(tmp_path, DATABASE_URL=database.url, DJANGO_SETTINGS_MODULE="config.settings", **limits)

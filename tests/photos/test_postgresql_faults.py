@@ -5,119 +5,37 @@ On PostgreSQL the same web, worker and clock live through every fault in turn.
 
 import contextlib
 import json
-import os
 import re
 import signal
-import sqlite3
-import subprocess
 import time
-import urllib.error
-import urllib.request
-import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
 import psycopg
 import pytest
 
 from tests import servers
 from tests.events import events
-from tests.photos.pictures import picture
-from tests.processes import Deploy, Person, status, wait_until
-from tests.services import notes
+from tests.photos.faults import (
+    CONNECT,
+    IDLE,
+    LOCK,
+    MAIL,
+    SLACK,
+    STATEMENT,
+    VARIABLES,
+    WEB_PROCESSES,
+    WEB_THREADS,
+    Visitor,
+    assert_nothing_secret,
+    assert_unable,
+    full,
+    needs,
+    small_disk,
+)
+from tests.processes import Deploy, status, wait_until
+from tests.services import work
 
 pytestmark = pytest.mark.e2e
-
-MAIL, PASSPHRASE = "eve@example.com", "a long enough passphrase"
-WEB_PROCESSES, WEB_THREADS = 2, 2
-CONNECT, STATEMENT, LOCK, IDLE = 2, 4, 2, 2  # seconds
-VARIABLES = {
-    "DATABASE_CONNECT_TIMEOUT": str(CONNECT),
-    "DATABASE_STATEMENT_TIMEOUT": str(STATEMENT),
-    "DATABASE_LOCK_TIMEOUT": str(LOCK),
-    "DATABASE_IDLE_TIMEOUT": str(IDLE),
-    "JOBS_LEASE_SECONDS": "6",
-    "WEB_CONCURRENCY": str(WEB_PROCESSES),
-    "WEB_THREADS": str(WEB_THREADS),
-    "DJANGO_SUPERUSER_PASSWORD": PASSPHRASE,
-}
-SLACK = 5  # seconds that a busy machine may add to a bound
-UNABLE = "We cannot do that right now."
-
-
-@contextlib.contextmanager
-def small_disk(folder, megabytes):
-    """A file system of that size at the folder, and whether there is one: only root may mount it."""
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tests", str(folder)]
-    mounted = os.getuid() == 0 and not subprocess.run(mount, capture_output=True, timeout=10).returncode
-    try:
-        yield mounted
-    finally:
-        if mounted:
-            subprocess.run(["umount", "-l", str(folder)], check=True, timeout=10)
-
-
-def needs(small):
-    if not small:
-        pytest.skip("only root can mount a small file system")
-
-
-@contextlib.contextmanager
-def full(folder):
-    """The file system of that folder has no room left."""
-    filler = Path(folder) / "filler"
-    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while file.write(bytes(1 << 16)):
-            pass
-    try:
-        yield
-    finally:
-        filler.unlink()
-
-
-@dataclass
-class Answer:
-    status: int
-    page: str
-    headers: Any
-    seconds: float
-    id: str
-
-
-class Visitor(Person):
-    """Someone who is signed in and keeps the form's token, so that one request is one request."""
-
-    def __init__(self, address):
-        super().__init__(address)
-        self.post("/accounts/login/", {"login": MAIL, "password": PASSPHRASE})
-        page = self.get("/photos/")
-        self.token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)[1]
-
-    def ask(self, path="/photos/", body=None, **headers):
-        request = urllib.request.Request(self.address + path, body, {"X-Request-ID": uuid.uuid4().hex, **headers})
-        begun = time.monotonic()
-        try:
-            with self.opener.open(request, timeout=60) as answer:
-                body = answer.read()
-        except urllib.error.HTTPError as error:
-            with error as answer:
-                body = answer.read()
-        own = request.get_header("X-request-id")
-        return Answer(answer.status, body.decode(), answer.headers, time.monotonic() - begun, own)
-
-    def upload(self, name="small.png"):
-        """Send a photo; 200 is the list that follows."""
-        parts = {'name="csrfmiddlewaretoken"': self.token.encode()}
-        parts[f'name="photos"; filename="{name}"\r\nContent-Type: image/png'] = picture("PNG")
-        body = b"".join(
-            f"--limit\r\nContent-Disposition: form-data; {head}\r\n\r\n".encode() + content + b"\r\n"
-            for head, content in parts.items()
-        )
-        kind = "multipart/form-data; boundary=limit"
-        return self.ask(body=body + b"--limit--\r\n", **{"Content-Type": kind})
 
 
 class Site:
@@ -144,7 +62,7 @@ class Site:
         """A job that no message tells of: the clock has to find it, and the worker has to do it."""
         self.sql(
             "INSERT INTO jobs_job (task, arguments, state, due, sweep_at, attempts, error, request_id, created) "
-            "VALUES ('tests.services.notes.note', %s, 'waiting', now(), now(), 0, '', %s, now())",
+            "VALUES ('tests.services.work.note', %s, 'waiting', now(), now(), 0, '', %s, now())",
             json.dumps([text]), f"of-the-job-{text}",
         )  # fmt: skip
 
@@ -196,27 +114,6 @@ class Site:
             events(process.text)  # every line is one
 
 
-def assert_unable(site, answer, within, why):
-    """The page says so with 503 in that time, and exactly one event tells the reason, without a secret."""
-    assert (answer.status, answer.headers["Retry-After"]) == (503, "10")
-    assert UNABLE in answer.page
-    assert answer.id in answer.page
-    assert answer.seconds < within + SLACK
-
-    def found():
-        return [e for e in events(site.web.text) if e["request_id"] == answer.id and e["logger"] == "access"]
-
-    (event,) = wait_until(found, 10, lambda: site.web.text)
-    assert (event["level"], event["status"]) == ("error", 503)
-    assert re.search(why, event["traceback"]), event["traceback"]
-
-
-def assert_nothing_secret(deploy):
-    for process in deploy.processes:
-        for secret in (servers.PASSWORD, quote(servers.PASSWORD, safe=""), deploy.environment["SECRET_KEY"]):
-            assert secret not in process.text
-
-
 class SmallPostgreSQL(servers.PostgreSQL):
     """A server whose data are on a small disk, where there can be one."""
 
@@ -254,7 +151,7 @@ def make_site(postgres, tmp_path_factory):
             deploy.manage("migrate_db", "--verbosity", "0")
             deploy.manage("createsuperuser", "--noinput", "--email", MAIL)
             with psycopg.connect(f"{url}template") as connection:
-                connection.execute(notes.TABLES)
+                connection.execute(work.TABLES)
             template.append(deploy)
         run_sql(postgres, f"CREATE DATABASE {name} TEMPLATE template")
         deploy = Deploy(folder, **{"DATABASE_URL": f"{url}{name}", **VARIABLES, **variables})
@@ -550,7 +447,7 @@ def test_pgbouncer_in_transaction_mode(postgres, tmp_path):
             shown = deploy.manage("shell", "--no-imports", "-c", SHOW).stdout.split()
             assert shown == ["0", "0", "0", "True"]  # they are the role's
             site = Site(deploy)
-            site.sql(notes.TABLES)
+            site.sql(work.TABLES)
             assert {site.visitor.ask().status for _ in range(20)} == {200}
             bouncer.stop()
             bouncer.start()
@@ -561,125 +458,3 @@ def test_pgbouncer_in_transaction_mode(postgres, tmp_path):
             assert_nothing_secret(deploy)
         finally:
             deploy.close()
-
-
-# -- SQLite -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Lite:
-    deploy: Deploy
-    disk: Path
-    small: bool  # whether the disk is a small file system
-
-    def begin(self):
-        self.web = self.deploy.start_web()
-        self.worker = self.deploy.start("worker")
-        self.visitor = Visitor(self.deploy.address)
-
-    def wait_until_closed(self):
-        """Wait until nobody has the database open: who closes it last takes its log away."""
-        log = self.deploy.database.with_name("db.sqlite3-wal")
-        wait_until(lambda: not log.exists(), 20, "the database is closed")
-
-    def photos(self):
-        """How many rows there are, how many jobs for them, and how many folders with their objects."""
-        return (
-            self.deploy.sql("SELECT count(*) FROM photos_photo")[0][0],
-            self.deploy.sql("SELECT count(*) FROM jobs_job WHERE task LIKE '%make_renditions'")[0][0],
-            len(list(self.deploy.media.glob("photos/*"))),
-        )
-
-
-@pytest.fixture(scope="module")
-def shared_lite(tmp_path_factory):
-    disk = tmp_path_factory.mktemp("disk")
-    deploy = Deploy(tmp_path_factory.mktemp("lite"), **VARIABLES, CONN_MAX_AGE="0")
-    deploy.database = disk / "db" / "db.sqlite3"
-    deploy.environment["DATABASE_URL"] = f"sqlite:///{deploy.database}"
-    with small_disk(disk, 8) as small:
-        deploy.database.parent.mkdir()
-        deploy.manage("migrate_db", "--verbosity", "0")
-        deploy.manage("createsuperuser", "--noinput", "--email", MAIL)
-        lite = Lite(deploy, disk, small)
-        lite.begin()
-        yield lite
-        deploy.close()
-
-
-@pytest.fixture
-def lite(shared_lite):
-    """A site on SQLite in good health, before the fault and after it."""
-    shared_lite.wait_until_closed()
-    yield shared_lite
-    assert shared_lite.visitor.upload().status == 200
-    query = "SELECT count(*) FROM jobs_job WHERE state <> 'done'"
-    wait_until(lambda: shared_lite.deploy.sql(query) == [(0,)], 60, lambda: shared_lite.worker.text)
-    assert shared_lite.deploy.sql("SELECT count(*) FROM photos_photo WHERE state <> 'ready'") == [(0,)]
-    rows, jobs, folders = shared_lite.photos()
-    assert rows == jobs == folders
-    assert_nothing_secret(shared_lite.deploy)
-
-
-@contextlib.contextmanager
-def moved(path):
-    """The file, or the folder, is not where it was."""
-    elsewhere = path.with_name("elsewhere")
-    path.rename(elsewhere)
-    try:
-        yield
-    finally:
-        elsewhere.replace(path)
-
-
-@contextlib.contextmanager
-def read_only(folder):
-    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True, timeout=10)
-    try:
-        yield
-    finally:
-        subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True, timeout=10)
-
-
-def test_sqlite_locked_by_another_writer(lite):
-    """It waits for its turn, as long as for any lock."""
-    before = lite.photos()
-    with contextlib.closing(sqlite3.connect(lite.deploy.database, isolation_level=None)) as writer:
-        writer.execute("BEGIN IMMEDIATE")
-        answer = lite.visitor.upload()
-        assert lite.visitor.ask().status == 200  # who reads does not wait
-    assert_unable(lite, answer, LOCK, "database is locked")
-    assert lite.photos() == before
-
-
-def test_sqlite_read_only(lite):
-    needs(lite.small)
-    before = lite.photos()
-    with read_only(lite.disk):
-        assert_unable(lite, lite.visitor.upload(), 1, "readonly|unable to open")
-    assert lite.photos() == before
-
-
-@pytest.mark.parametrize("gone", ["the file", "its folder"])
-def test_sqlite_gone(lite, gone):
-    before = lite.photos()
-    with moved(lite.deploy.database if gone == "the file" else lite.deploy.database.parent):
-        answer = lite.visitor.ask()
-        if gone == "its folder":
-            assert_unable(lite, answer, 1, "unable to open")
-        else:
-            assert answer.status == 500  # SQLite makes a new, empty file: no such table
-        lite.wait_until_closed()
-    assert lite.photos() == before
-
-
-def test_sqlite_on_a_full_disk(lite):
-    needs(lite.small)
-    rows, jobs, folders = lite.photos()
-    uploaded = 0
-    with full(lite.disk):
-        while (answer := lite.visitor.upload()).status == 200:
-            uploaded += 1
-            assert uploaded < 200
-        assert_unable(lite, answer, LOCK, "full|disk I/O error")
-    assert lite.photos() == (rows + uploaded, jobs + uploaded, folders + uploaded)

@@ -38,7 +38,7 @@ bench: setup  ## what things cost, each beside something else in the same run
 	@$(PYTHON) -m tests.bench
 
 lock: .venv/.installed  ## the requirements, compiled anew for every supported Python
-	@for pair in base:requirements.txt sentry:requirements/sentry.txt otel:requirements/otel.txt \
+	@for pair in base:requirements.txt sentry:requirements/sentry.txt otel:requirements/otel.txt gcs:requirements/gcs.txt \
 		mysql:requirements/mysql.txt dev:requirements/dev.txt; do \
 		$(PYTHON) -m uv pip compile -q --upgrade --universal --python-version 3.12 --generate-hashes \
 			--custom-compile-command 'make lock' requirements/$${pair%%:*}.in -o $${pair#*:} || exit 1; \

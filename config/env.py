@@ -48,7 +48,7 @@ class Variable:
         if self.raw is None:
             return as_text(self.in_force)
         if not self.secret:
-            return self.raw
+            return re.sub(r"(?<=://)[^/?#]*@", "***@", self.raw)
         if not self.valid:
             return "***"
         url = re.match(r"([a-zA-Z0-9+.-]+://)(.*@)?([^?#]*)", self.raw)
@@ -72,13 +72,14 @@ class Env:
     A declaration takes `help`, one sentence; `default`, without which the variable is required; `debug`, the
     default while DEBUG is on; `example`, a right value; `secret`, never shown; `blank`, a blank value
     means none; `required_for`, the process type that alone needs it; `platform`, not a line of .env; `fallbacks`,
-    names under which platforms tell the same, each with what makes this variable's text of theirs.
+    names under which platforms tell the same, each with what makes this variable's text of theirs, or "" if it is
+    something else that has this name.
     """
 
     def __init__(self) -> None:
         self.variables: dict[str, Variable] = {}
         self.problems: list[Problem] = []
-        self.fallbacks: dict[str, str | None] = {}  # what was found under the names of all fallbacks
+        self.fallbacks: dict[str, str | None] = {}  # the names of all fallbacks, with the secrets found under them
         self.debug: bool | None = None  # set by config.settings.core, which comes before every other settings module
         self.own = frozenset(os.environ)  # what was there before .env
 
@@ -142,9 +143,9 @@ class Env:
                     if raw is None:
                         raise
                     continue
-                self.fallbacks[fallback] = told
-                if raw is None and told:
-                    raw, source = make(told), fallback
+                self.fallbacks[fallback] = told if secret else None
+                if raw is None and told and (made := make(told)):
+                    raw, source = made, fallback
             if raw is None and in_force is REQUIRED:
                 raise ValueError("is not set")
             if raw is None:

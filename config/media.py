@@ -1,6 +1,11 @@
-"""Local media stay private, as in a bucket: a file is reached only through a signed link that expires."""
+"""Media are private: local ones, as those in a bucket, are reached only through a signed link that expires."""
 
+import os
 import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import batched
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -17,6 +22,46 @@ from django.utils.csp import CSP
 from django.views.decorators.csp import csp_override
 
 SIGNER = Signer(salt="config.media")
+MEMORY = 1024 * 1024  # bytes of a file of a bucket that are held in memory; the rest is in the temporary folder
+PART = 8 * 1024 * 1024  # bytes of a large file that are in memory on the way to a bucket
+PAGE = 1000  # entries of a listing at a time, as of S3
+
+
+class StorageError(OSError):
+    """The object storage is away, refuses or is too slow. What was saved before is safe."""
+
+
+class TellingStorage:
+    """Of a bucket: each error but a missing object is a StorageError, in one sentence that says what to do.
+
+    For a class with a storage of django-storages behind it, and `telling`, which knows the errors of its client.
+    """
+
+    telling: Callable[..., Any]
+
+    def _save(self, name: str, content: Any) -> str:
+        with self.telling("write", name):
+            return super()._save(name, content)  # type: ignore[misc]
+
+    def exists(self, name: str) -> bool:
+        with self.telling("look for", name):
+            return super().exists(name)  # type: ignore[misc]
+
+    def size(self, name: str) -> int:
+        with self.telling("look for", name):
+            return super().size(name)  # type: ignore[misc]
+
+    def delete(self, name: str) -> None:
+        with self.telling("delete", name):
+            super().delete(name)  # type: ignore[misc]
+
+    def get_modified_time(self, name: str) -> datetime:
+        with self.telling("look for", name):
+            return super().get_modified_time(name)  # type: ignore[misc]
+
+    def listdir(self, name: str) -> tuple[list[str], list[str]]:
+        with self.telling("list", name):
+            return super().listdir(name)  # type: ignore[misc]
 
 
 class SignedFileSystemStorage(FileSystemStorage):
@@ -36,6 +81,36 @@ class SignedFileSystemStorage(FileSystemStorage):
         written = super()._save(f"{name}.part", content)  # type: ignore[misc]  # a hook of Django's storages
         Path(self.path(written)).replace(self.path(name))  # a process killed while writing leaves no half file
         return name
+
+    def delete(self, name: str) -> None:
+        """The file, and with the last one its folder, as in a bucket; not one at the top, where others write."""
+        super().delete(name)
+        folder = Path(name).parent
+        if folder.parent != Path():
+            with suppress(OSError):
+                Path(self.path(str(folder))).rmdir()
+
+    def pages(self, prefix: str, after: str = "") -> Iterator[list[tuple[str, datetime]]]:
+        """Names and times of change of the files below a folder, in a lasting order, a page at a time."""
+        for page in batched(self._walk(prefix, after.split("/")), PAGE):
+            yield list(page)
+
+    def _walk(self, folder: str, after: list[str]) -> Iterator[tuple[str, datetime]]:
+        try:
+            entries = sorted(os.scandir(self.path(folder)), key=lambda entry: entry.name)
+        except FileNotFoundError:
+            return
+        for entry in entries:
+            name = f"{folder}/{entry.name}"
+            parts = name.split("/")
+            if entry.is_dir():
+                if parts >= after[: len(parts)]:
+                    yield from self._walk(name, after)
+            elif parts > after:
+                try:
+                    yield name, datetime.fromtimestamp(entry.stat().st_mtime, UTC)
+                except FileNotFoundError:  # deleted meanwhile
+                    continue
 
 
 class BoundedUploadHandler(FileUploadHandler):

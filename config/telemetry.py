@@ -103,7 +103,7 @@ def start_tracing(endpoint: str) -> None:
     trace.set_tracer_provider(provider)
     if logs.Process.type == "web":
         DjangoInstrumentor().instrument(excluded_urls="health/live,health/ready")
-    CeleryInstrumentor().instrument()  # type: ignore[no-untyped-call]
+    CeleryInstrumentor().instrument()
     if "celery" in sys.modules:
         from celery.signals import worker_process_shutdown
 

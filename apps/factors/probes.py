@@ -19,6 +19,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.cache import caches
+from django.core.files.storage import default_storage
 from django.core.mail import mailers
 from django.db import connections
 
@@ -27,7 +28,7 @@ from django.db import connections
 class Answer:
     """What a probe found. `state` is up, away or silent; `reason` says why it is not up."""
 
-    service: str  # database, direct (the database past its pooler), cache, queue or mail
+    service: str  # database, direct (the database past its pooler), cache, queue, mail or media
     kind: str  # postgresql, redis, …
     address: str  # without credentials and query
     state: str
@@ -125,12 +126,26 @@ def mail() -> Any:
         backend.close()
 
 
+@contextlib.contextmanager
+def media() -> Any:
+    ping = getattr(default_storage, "ping", None)
+    if ping:
+        server, tls = ping()
+        yield server, ping, tls
+        return
+    folder = Path(default_storage.path(""))
+    folder.mkdir(parents=True, exist_ok=True)  # as the first upload would
+    with tempfile.TemporaryFile(dir=folder) as file:
+        yield "", lambda: file.write(b"probe"), None
+
+
 PROBES: dict[str, Callable[[], Any]] = {
     "database": database,
     "direct": partial(database, "direct"),
     "cache": cache,
     "queue": queue,
     "mail": mail,
+    "media": media,
 }
 
 
@@ -155,6 +170,13 @@ def described(service: str) -> tuple[str, str]:
     if service == "queue":
         url: Any = settings.CELERY_BROKER_URL
         return url.partition("://")[0].lower(), masked(url)
+    if service == "media":
+        storage: dict[str, Any] = settings.STORAGES["default"]
+        options = storage.get("OPTIONS", {})
+        if bucket := options.get("bucket_name"):
+            host = masked(options.get("endpoint_url", "")) or "storage.googleapis.com"
+            return storage["BACKEND"].split(".")[-2], "/".join(filter(None, (host, bucket, options.get("location"))))
+        return "directory", options.get("location", "")
     mailer: dict[str, Any] = settings.MAILERS["delivery"]
     options = mailer.get("OPTIONS", {})
     if "host" not in options:
@@ -214,7 +236,7 @@ def policy(service: str, kind: str) -> str:
     """The setting with the TLS policy of a service, an object with `verify` and `hint`: one for each protocol."""
     if service in ("cache", "queue"):
         return "AMQP_TLS" if kind.startswith("amqp") else "REDIS_TLS"
-    return "EMAIL_TLS" if service == "mail" else "DATABASE_TLS"
+    return {"mail": "EMAIL_TLS", "media": "S3_TLS"}.get(service, "DATABASE_TLS")
 
 
 def ask(service: str) -> Answer:

@@ -31,8 +31,9 @@ class HealthMiddleware:
 
 def ready() -> JsonResponse:
     """503 only when the database is away: the site answers without its cache and its queue, if worse."""
-    # Of no use to a request: mail, which jobs send, and the way past the pooler, which migrations go.
-    answers = probes.probe(PROBE_SECONDS, [name for name in probes.attached() if name not in ("mail", "direct")])
+    # Of no use to a page: mail, which jobs send, media, which a browser loads, and the way of migrations.
+    asked = [name for name in probes.attached() if name not in ("mail", "media", "direct")]
+    answers = probes.probe(PROBE_SECONDS, asked)
     for answer in answers:
         tell(answer)
     states = {answer.service: answer.state for answer in answers}

@@ -7,8 +7,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
 
-# What a database says that is away, full, too slow or read-only. The others are mistakes of the program.
-UNABLE = (OperationalError, InternalError, InterfaceError)
+from config.media import StorageError
+
+# What a database says that is away, full, too slow or read-only, and a bucket. The others are mistakes of the program.
+UNABLE = (OperationalError, InternalError, InterfaceError, StorageError)
 RETRY_AFTER = 10  # seconds
 
 

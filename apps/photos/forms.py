@@ -48,16 +48,23 @@ class ImagesField(forms.FileField):
         return uploads
 
 
+def check_size(name: str | None, size: int) -> None:
+    """Raises ValidationError."""
+    params = {"name": clean_filename(name)} | limits()
+    if not size:
+        raise ValidationError(_("“%(name)s” is empty."), params=params)
+    if size > settings.UPLOAD_MAX_BYTES:
+        raise ValidationError(_("“%(name)s” is too large: %(megabytes)s MB are allowed."), params=params)
+
+
 def checked_header(file: "UploadedFile[Any]") -> images.Header:
     """Format and size of one upload. Raises ValidationError."""
     params = {"name": clean_filename(file.name)} | limits()
     try:
-        if not file.size:
-            message = _("“%(name)s” is empty.")
-        elif file.size > settings.UPLOAD_MAX_BYTES:
-            message = _("“%(name)s” is too large: %(megabytes)s MB are allowed.")
-        else:
-            return images.read_header(file)
+        if getattr(file, "missing", False):
+            raise ValidationError(_("“%(name)s” did not arrive. Choose it again."), params=params)
+        check_size(file.name, file.size or 0)
+        return images.read_header(file)
     except images.NotAnImageError:
         message = _("“%(name)s” is damaged or not an image of a known format (%(formats)s).")
     except images.TooManyPixelsError as error:
@@ -75,6 +82,18 @@ class UploadForm(forms.Form):
         # A list, not image/*: with a list, a phone converts its own format to one of it.
         field.widget.attrs["accept"] = ",".join(f"image/{name.lower()}" for name in images.formats())
         field.help_text = _("%(formats)s; up to %(megabytes)s MB each, %(files)s at once.") % limits()
+
+
+class SignForm(forms.Form):
+    """What a browser says of a file before it puts it into the bucket."""
+
+    name = forms.CharField(required=False)
+    type = forms.CharField(required=False)
+    size = forms.IntegerField(min_value=0)
+
+    def clean_size(self) -> int:
+        check_size(self.data.get("name"), size := self.cleaned_data["size"])
+        return size
 
 
 def limits() -> dict[str, str]:

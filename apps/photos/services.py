@@ -11,10 +11,9 @@ import unicodedata
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from datetime import timedelta
-from itertools import batched
+from datetime import datetime, timedelta
 from tempfile import TemporaryFile
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import default_storage
@@ -25,12 +24,20 @@ from django.utils.translation import gettext_noop
 
 from apps.jobs.services import PermanentFailure, enqueue
 from apps.photos import images
+from apps.photos.direct import Arrived
 from apps.photos.models import ROOT, Photo, folder_of
 from apps.users.models import User
 
 logger = logging.getLogger(__name__)
 
 type Upload = tuple[File[Any], images.Header]
+
+
+class Purged(NamedTuple):
+    orphans: int
+    total: int
+    last: str  # the key up to which everything was looked at
+
 
 FILENAME_LENGTH = 200  # characters
 ORPHAN_AGE = timedelta(days=1)  # a younger object may belong to an upload under way
@@ -57,6 +64,9 @@ def save_uploads(owner: User, uploads: Sequence[Upload]) -> list[Photo]:
     except BaseException:
         discard(photos)
         raise
+    for file, _header in uploads:
+        if isinstance(file, Arrived):
+            file.forget()
     return photos
 
 
@@ -71,7 +81,17 @@ def store_original(photo: Photo, file: "File[Any]", header: images.Header) -> No
     photo.content_type = f"image/{header.format.lower()}"
     photo.width, photo.height = header.width, header.height
     file.seek(0)
-    photo.original = default_storage.save(f"{photo.folder}/original.{images.EXTENSIONS[header.format]}", file)
+    key = f"{photo.folder}/original.{images.EXTENSIONS[header.format]}"
+    if isinstance(file, Arrived):
+        photo.original = file.move(key, photo.content_type)
+    else:
+        photo.original = default_storage.save(key, typed(file, photo.content_type))
+
+
+def typed(file: "File[Any]", content_type: str) -> "File[Any]":
+    """The file with the type that a bucket is to tell: by its content, whatever a browser or its name says."""
+    file.content_type = content_type  # type: ignore[attr-defined]
+    return file
 
 
 def clean_filename(name: str | None) -> str:
@@ -132,7 +152,7 @@ def make_renditions(pk: str) -> None:
 def store(key: str, content: bytes) -> None:
     if default_storage.exists(key):
         return
-    stored = default_storage.save(key, ContentFile(content))
+    stored = default_storage.save(key, typed(ContentFile(content), "image/webp"))
     if stored != key:  # another worker was faster: a storage never overwrites, it takes another name
         default_storage.delete(stored)
 
@@ -158,35 +178,30 @@ def delete_media_of(instance: Photo, **kwargs: Any) -> None:
 
 def delete_media(folder: str) -> None:
     """Delete every object below the folder; there may be none."""
-    for key in stored_keys(folder):
-        default_storage.delete(key)
-    default_storage.delete(folder)  # a local directory; in a bucket nothing has this name
+    for page in pages(folder):
+        for key, _changed in page:
+            default_storage.delete(key)
 
 
-def purge_orphaned_media(*, dry_run: bool = False) -> tuple[int, int]:
-    """Delete stored objects that belong to no row and are older than ORPHAN_AGE; how many, and of how many."""
+def pages(folder: str, after: str = "") -> Iterator[list[tuple[str, datetime]]]:
+    """The keys below a folder and when they changed, in the order of the storage, a bounded number at a time."""
+    return default_storage.pages(folder, after)  # type: ignore[attr-defined]  # both of ours have it
+
+
+def purge_orphaned_media(after: str = "", *, dry_run: bool = False) -> Iterator[Purged]:
+    """Delete stored objects that belong to no row and are older than ORPHAN_AGE, a page at a time.
+
+    Yields after each page what it was; it can go on `after` the last key of one.
+    """
     before = timezone.now() - ORPHAN_AGE
-    orphans = total = 0
-    for keys in batched(stored_keys(ROOT), 500):
-        total += len(keys)
-        owned = owned_keys(keys)
-        for key in keys:
-            with suppress(FileNotFoundError):  # deleted meanwhile
-                if key not in owned and default_storage.get_modified_time(key) < before:
-                    orphans += 1
-                    if not dry_run:
-                        delete_orphan(key)
-    return orphans, total
-
-
-def stored_keys(folder: str) -> Iterator[str]:
-    try:
-        folders, files = default_storage.listdir(folder)
-    except FileNotFoundError:
-        return
-    yield from (f"{folder}/{name}" for name in files)
-    for name in folders:
-        yield from stored_keys(f"{folder}/{name}")
+    for page in pages(ROOT, after):
+        owned = owned_keys([key for key, _changed in page])
+        orphans = [key for key, changed in page if key not in owned and changed < before]
+        for key in orphans:
+            if not dry_run:
+                default_storage.delete(key)
+        if page:
+            yield Purged(len(orphans), len(page), page[-1][0])
 
 
 def owned_keys(keys: Sequence[str]) -> set[str]:
@@ -196,11 +211,3 @@ def owned_keys(keys: Sequence[str]) -> set[str]:
         with suppress(ValueError, IndexError):
             pks.add(uuid.UUID(key.split("/")[1]))
     return {key for photo in Photo.objects.filter(pk__in=pks) for key in photo.stored_keys()}
-
-
-def delete_orphan(key: str) -> None:
-    default_storage.delete(key)
-    folder = key.rpartition("/")[0]
-    with suppress(OSError):
-        if folder != ROOT and not any(default_storage.listdir(folder)):
-            default_storage.delete(folder)

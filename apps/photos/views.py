@@ -1,18 +1,20 @@
+from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.datastructures import MultiValueDict
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django_htmx.middleware import HtmxDetails
 
-from apps.photos import services
-from apps.photos.forms import UploadForm
+from apps.photos import direct, services
+from apps.photos.forms import SignForm, UploadForm
 from apps.photos.models import Photo
 from apps.users.models import User
 
@@ -30,7 +32,7 @@ class Request(HttpRequest):
 @never_cache  # the same address answers a browser with a page and htmx with a part of it
 @require_http_methods(["GET", "HEAD", "POST"])
 def photo_list(request: Request) -> HttpResponse:
-    form = UploadForm(request.POST, request.FILES) if request.method == "POST" else UploadForm()
+    form = UploadForm(request.POST, with_arrived(request)) if request.method == "POST" else UploadForm()
     if form.is_valid():
         count = len(services.save_uploads(request.user, form.cleaned_data["photos"]))
         messages.success(request, ngettext("%d photo is uploaded.", "%d photos are uploaded.", count) % count)
@@ -38,7 +40,31 @@ def photo_list(request: Request) -> HttpResponse:
     page = Paginator(Photo.objects.filter(owner=request.user), PHOTOS_PER_PAGE).get_page(request.GET.get("page"))
     waiting = any(photo.state == Photo.State.WAITING for photo in page)
     template = "photos/list.html#grid" if request.htmx else "photos/list.html"
-    return render(request, template, {"form": form, "page": page, "waiting": waiting})
+    context = {"form": form, "page": page, "waiting": waiting, "direct": direct.is_offered()}
+    return render(request, template, context)
+
+
+def with_arrived(request: Request) -> "MultiValueDict[str, Any]":
+    """The files of the form, with those that the browser has put into the bucket by itself."""
+    files: Any = request.FILES.copy()
+    posted = request.POST
+    if direct.is_offered():
+        arrived = direct.arrived(request.user, posted.getlist("upload"), posted.getlist("name"))
+        for file in arrived:
+            files.appendlist("photos", file)
+    return files
+
+
+@login_required
+@require_POST
+def photo_sign(request: Request) -> JsonResponse:
+    """Where a browser may put one file itself; answers with an error to show, or 404 where the storage takes none."""
+    if not direct.is_offered():
+        raise Http404
+    form = SignForm(request.POST)
+    if not form.is_valid():
+        return JsonResponse({"error": " ".join(map(str, form.errors["size"]))}, status=400)
+    return JsonResponse(direct.sign(request.user, form.cleaned_data["type"], form.cleaned_data["size"]))
 
 
 @login_required

@@ -8,6 +8,7 @@ from .cache import *
 from .database import *
 from .email import *
 from .logging import *
+from .media import *
 from .release import *
 from .security import *
 from .storage import *

@@ -4,6 +4,8 @@ from django.utils.csp import CSP
 
 from config.env import REQUIRED, env
 
+from .media import MEDIA_ORIGINS
+
 
 def check_host(name: str) -> None:
     if "/" in name:
@@ -69,6 +71,9 @@ SECURE_CSP = {
     "default-src": [CSP.SELF],
     "script-src": [CSP.SELF, CSP.NONCE],
     "style-src": [CSP.SELF, CSP.NONCE],
+    "img-src": [CSP.SELF, *MEDIA_ORIGINS],
+    "media-src": [CSP.SELF, *MEDIA_ORIGINS],
+    "connect-src": [CSP.SELF, *MEDIA_ORIGINS],  # uploads straight to the bucket
     "object-src": [CSP.NONE],
     "base-uri": [CSP.NONE],
     "form-action": [CSP.SELF],

@@ -14,6 +14,7 @@ VARIABLES = {
     "cache": "CACHE_URL",
     "queue": "CELERY_BROKER_URL",
     "mail": "EMAIL_URL",
+    "media": "MEDIA_STORAGE_URL",
 }
 SECONDS = 3
 

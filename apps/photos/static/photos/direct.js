@@ -1,0 +1,85 @@
+// Puts the chosen files straight into the bucket, then posts the form with their names instead of their bytes.
+// Where the bucket cannot be reached from here, the form is posted as it is without JavaScript: with the files.
+const form = document.querySelector("form[data-sign]");
+const chooser = form.querySelector("input[type=file]");
+const button = form.querySelector("button");
+const status = form.querySelector("[role=status]");
+
+form.addEventListener("submit", (event) => {
+  if (!chooser.files.length) return;
+  event.preventDefault();
+  button.disabled = true;
+  send([...chooser.files]);
+});
+
+// The browser may show the page again as it left it.
+window.addEventListener("pageshow", reset);
+
+function reset() {
+  form.querySelectorAll("[data-arrived]").forEach((field) => field.remove());
+  button.disabled = chooser.disabled = false;
+  status.hidden = true;
+}
+
+async function send(files) {
+  const all = files.reduce((sum, file) => sum + file.size, 0);
+  let before = 0;
+  try {
+    for (const file of files) {
+      const link = await sign(file);
+      tell(file.name, before / all);
+      await put(file, link, (bytes) => tell(file.name, (before + bytes) / all));
+      before += file.size;
+      add("upload", link.upload);
+      add("name", file.name);
+    }
+    chooser.disabled = true; // its bytes are where they belong
+  } catch (error) {
+    if (error instanceof Refusal) {
+      reset();
+      tell(error.message);
+      return;
+    }
+    console.warn("The bucket cannot be reached from this page:", error);
+    form.querySelectorAll("[data-arrived]").forEach((field) => field.remove());
+  }
+  form.submit();
+}
+
+class Refusal extends Error {}
+
+async function sign(file) {
+  const body = new FormData(form);
+  body.delete(chooser.name);
+  for (const name of ["name", "type", "size"]) body.set(name, file[name]);
+  const answer = await fetch(form.dataset.sign, { method: "POST", body });
+  if (answer.ok) return answer.json();
+  if (answer.status === 400) throw new Refusal((await answer.json()).error);
+  throw new Refusal(form.dataset.failed);
+}
+
+function put(file, link, progress) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest(); // fetch does not tell how far an upload is
+    request.open("PUT", link.url);
+    request.setRequestHeader("Content-Type", link.type);
+    request.upload.addEventListener("progress", (event) => progress(event.loaded));
+    request.addEventListener("load", () => (request.status === 200 ? resolve() : reject(request.status)));
+    request.addEventListener("error", reject);
+    request.send(file);
+  });
+}
+
+function add(name, value) {
+  const field = document.createElement("input");
+  Object.assign(field, { type: "hidden", name, value });
+  field.dataset.arrived = "";
+  form.append(field);
+}
+
+function tell(text, share) {
+  status.hidden = false;
+  status.firstElementChild.textContent = text;
+  status.lastElementChild.hidden = share === undefined;
+  status.lastElementChild.value = share ?? 0;
+}

@@ -14,7 +14,7 @@ class Channel(filesystem.Channel):
         """Show a message once it is whole: a worker that takes a part of one, as Kombu's would let it, dies of it."""
         name = f"{round(monotonic() * 1000)}_{uuid.uuid4()}.{queue}.msg"  # by name they are taken, the oldest first
         part = Path(self.data_folder_out) / f"{name}.part"
-        part.write_text(json.dumps(payload))  # type: ignore[no-untyped-call]
+        part.write_text(json.dumps(payload))
         part.rename(part.with_suffix(""))
 
 

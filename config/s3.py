@@ -133,10 +133,11 @@ class BucketStorage(TellingStorage, S3Storage):
         try:
             yield
         except ClientError as error:
-            code = error.response.get("Error", {}).get("Code", "")
+            answer = error.response.get("Error", {})
+            code, said = answer.get("Code", ""), answer.get("Message") or ""
             if code in ("NoSuchKey", "404"):
                 raise FileNotFoundError(f"There is no object {name}") from error
-            hint = f" ({HINTS[code]})" if code in HINTS else ""
-            raise StorageError(f"The object storage refused to {what} {name}: {error}{hint}") from error
+            told = ": ".join(filter(None, (f"The object storage refused to {what} {name}".strip(), code, said)))
+            raise StorageError(told + (f" ({HINTS[code]})" if code in HINTS else "")) from error
         except BotoCoreError as error:
             raise StorageError(f"The object storage could not {what} {name}: {error}") from error

@@ -3,8 +3,11 @@
 import uuid
 
 import boto3
+import certifi
 from botocore.config import Config
 
+from config import buckets
+from config.settings import tls
 from tests.processes import free_port, program
 from tests.servers import Server
 
@@ -37,6 +40,14 @@ class S3(Server):
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
         }
         return found | ({CA_VARIABLE: str(front.certificates.ca)} if front.certificates else {})
+
+    def storage(self, front=None, **limits):
+        """The setting of a storage for a test in this process."""
+        front = front or self
+        policy = tls.Policy(True, str(front.certificates.ca) if front.certificates else certifi.where())
+        key = {"access_key": self.access_key, "secret_key": self.secret_key, "security_token": ""}
+        access = key | {"region": "", "endpoint_url": "", "tls": policy}
+        return buckets.parse(front.url, {"timeout": 5, "link_seconds": 3600} | limits, access)
 
     def client(self, address=None, **options):
         """A client of the server's own, without retries; `options` are those of boto3.client()."""

@@ -1,10 +1,22 @@
 """Object storage for the tests: Ceph's S3, an emulator of Google's, and a front that spoils what passes through it."""
 
+import base64
+import email.message
+import email.policy
+import json
+import re
+import threading
 import uuid
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl, unquote
 
 import boto3
 import certifi
+import google_crc32c
 from botocore.config import Config
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from config import buckets
 from config.settings import tls
@@ -128,3 +140,136 @@ class S3(Server):
         for process in self.store:
             process.kill()
         super().close()
+
+
+class GoogleEmulator:
+    """As much of Google Cloud Storage's JSON API as its client uses here: it checks no signature and no permission."""
+
+    bucket, prefix = "tests-bucket", "media"
+
+    def __init__(self):
+        self.objects, self.sessions, self.lock = {}, {}, threading.Lock()
+        self.status = 0  # what every request is answered with, if it is not 0
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (GoogleHandler,), {"emulator": self}))
+        self.address = f"http://127.0.0.1:{self.server.server_port}"
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        account = {"type": "service_account", "project_id": "tests", "client_email": "tests@tests.example"}
+        self.credentials = json.dumps(account | {"private_key": pem, "token_uri": f"{self.address}/token"})
+
+    @property
+    def url(self):
+        return f"gs://{self.bucket}/{self.prefix}"
+
+    def variables(self):
+        emulator = {"STORAGE_EMULATOR_HOST": self.address}  # read by Google's client
+        return emulator | {"MEDIA_STORAGE_URL": self.url, "GOOGLE_CREDENTIALS": self.credentials}
+
+    def storage(self):
+        """The setting of a storage for a test in this process, which has STORAGE_EMULATOR_HOST in its environment."""
+        return buckets.parse(self.url, {"timeout": 2, "link_seconds": 3600}, {"service_account": self.credentials})
+
+    def __enter__(self):
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *error):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class GoogleHandler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    emulator: GoogleEmulator
+
+    def log_message(self, *arguments):
+        pass
+
+    def answer(self, status, content=b"", **headers):
+        if not isinstance(content, bytes):
+            content, headers = json.dumps(content).encode(), {"Content_Type": "application/json"} | headers
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def missing(self, what):
+        self.answer(404, {"error": {"code": 404, "message": what}})
+
+    def handle_any(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        path, _, query = self.path.partition("?")
+        query = dict(parse_qsl(query))
+        parts = [unquote(part) for part in path.strip("/").split("/")]
+        emulator = self.emulator
+        if path == "/token":
+            return self.answer(200, {"access_token": "tests", "expires_in": 3600, "token_type": "Bearer"})
+        if emulator.status:
+            return self.answer(emulator.status, {"error": {"code": emulator.status, "message": "as the test wants"}})
+        if "b" not in parts:  # a signed link
+            return self.download(unquote(path).removeprefix(f"/{emulator.bucket}/"), query)
+        if parts[parts.index("b") + 1] != emulator.bucket:
+            return self.missing("The specified bucket does not exist.")
+        with emulator.lock:
+            if parts[0] == "upload":
+                return self.upload(query, body)
+            name = "/".join(parts[parts.index("o") + 1 :])
+            if not name:
+                return self.list(query)
+            if name not in emulator.objects:
+                return self.missing(f"No such object: {emulator.bucket}/{name}")
+            if self.command == "DELETE":
+                del emulator.objects[name]
+                return self.answer(204)
+            if query.get("alt") == "media":
+                return self.download(name, query)
+            return self.answer(200, emulator.objects[name][0])
+
+    do_GET = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815  # the names of http.server
+
+    def download(self, name, query):
+        if name not in self.emulator.objects:
+            return self.missing("No such object")
+        content = self.emulator.objects[name][1]
+        found = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if not found:
+            disposition = query.get("response-content-disposition", "attachment")
+            return self.answer(200, content, Content_Disposition=disposition)
+        start, end = int(found[1]), min(int(found[2] or len(content)), len(content) - 1)
+        where = {"Content_Range": f"bytes {start}-{end}/{len(content)}"}
+        return self.answer(206, content[start : end + 1], **where)
+
+    def list(self, query):
+        prefix, start, size = query.get("prefix", ""), query.get("startOffset", ""), int(query.get("maxResults", 1000))
+        start = max(start, query.get("pageToken", ""))
+        found = sorted(name for name in self.emulator.objects if name.startswith(prefix) and name >= start)
+        page = {"items": [self.emulator.objects[name][0] for name in found[:size]]}
+        self.answer(200, page | ({"nextPageToken": found[size]} if found[size:] else {}))
+
+    def upload(self, query, body):
+        if query["uploadType"] == "multipart":
+            message = email.message_from_bytes(
+                b"Content-Type: " + self.headers["Content-Type"].encode() + b"\r\n\r\n" + body, policy=email.policy.HTTP
+            )
+            about, content = message.iter_parts()
+            kind = {"contentType": content.get_content_type()}
+            return self.keep(kind | json.loads(about.get_payload(decode=True)), content.get_payload(decode=True))
+        if "upload_id" not in query:
+            session = uuid.uuid4().hex
+            kind = {"contentType": self.headers["X-Upload-Content-Type"]}
+            self.emulator.sessions[session] = [kind | json.loads(body), b""]
+            return self.answer(200, Location=f"{self.emulator.address}{self.path}&upload_id={session}")
+        session = self.emulator.sessions[query["upload_id"]]
+        session[1] += body
+        if not self.headers["Content-Range"].endswith(f"/{len(session[1])}"):
+            return self.answer(308, Range=f"bytes=0-{len(session[1]) - 1}")
+        return self.keep(*session)
+
+    def keep(self, about, content):
+        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        crc = base64.b64encode(google_crc32c.Checksum(content).digest()).decode()
+        facts = {"bucket": self.emulator.bucket, "size": str(len(content)), "updated": now, "crc32c": crc}
+        self.emulator.objects[about["name"]] = (about | facts, content)
+        self.answer(200, about | facts)

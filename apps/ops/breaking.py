@@ -15,8 +15,8 @@ from django.db.migrations import operations as ops
 from django.db.migrations.loader import MigrationLoader
 
 GONE = (
-    "the running release still reads and writes {}. First release code that does not use it, and keep it in the database"
-    " by SeparateDatabaseAndState, nullable or with a db_default; drop it in a later release"
+    "the running release still uses {}. First release code that does not, which keeps it in the database by"
+    " SeparateDatabaseAndState, nullable or with a db_default; drop it in a later release"
 )
 INDEX = (
     "it blocks writes while PostgreSQL builds the index: use config.migrations.AddIndexConcurrently, and atomic = False"

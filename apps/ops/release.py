@@ -178,7 +178,7 @@ def explain(connection: Any, error: Error, statements: Statements) -> str:
     what = f"The migration {migration}" if migration else "What follows the migrations"
     if statements.done and not (connection.features.can_rollback_ddl and getattr(migration, "atomic", True)):
         lines += [
-            f"{statements.done} statements of it were done before and STAND: undo them by hand, or finish it by hand."
+            f"{statements.done} of its statements had run and STAND: look what they did, and undo or finish it by hand."
         ]
     else:
         lines += ["Nothing of it is left half done; what came before it stands. The site goes on as it was."]

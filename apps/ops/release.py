@@ -33,6 +33,8 @@ NO_LIMITS = {
     "mariadb": "SET SESSION max_statement_time = 0, idle_transaction_timeout = 0, lock_wait_timeout = {}",
     "mysql": "SET SESSION max_execution_time = 0, lock_wait_timeout = {}",
 }
+# What a migration does; config.migrations drops the remains of an index, and may do so again.
+CHANGES = re.compile(r"\s*(CREATE|ALTER|DROP(?! INDEX CONCURRENTLY IF)|RENAME|INSERT|UPDATE|DELETE)\b", re.IGNORECASE)
 LOCK_TIMEOUTS = ("55P03", "40P01", 1205, 1213)  # PostgreSQL's, MySQL's; the second of each is a deadlock
 
 
@@ -47,7 +49,7 @@ def who() -> str:
 def name() -> str:
     """The release and its commit, as far as they are known."""
     commit = f"commit {settings.COMMIT[:7]}" if settings.COMMIT else ""
-    return ", ".join(filter(None, [settings.RELEASE, commit])) or "release of no known id"
+    return ", ".join(filter(None, [settings.RELEASE, commit])) or "a release of no known id"
 
 
 def alias() -> str:
@@ -102,8 +104,8 @@ def migrate_alone(connection: Any, tell: Tell, verbosity: int, record: bool) -> 
         with connection.execute_wrapper(statements):
             call_command("migrate", database=connection.alias, interactive=False, verbosity=verbosity if plan else 0)
             if record:
-                by = {"version": settings.RELEASE, "commit": settings.COMMIT, "released_by": who()}
-                Release.objects.using(connection.alias).create(**by)
+                known = {"version": settings.RELEASE[:200], "commit": settings.COMMIT[:64], "released_by": who()[:200]}
+                Release.objects.using(connection.alias).create(**known)
     except InconsistentMigrationHistory as error:
         raise CommandError(f"Nothing was migrated: {error}") from error
     except Error as error:
@@ -157,7 +159,7 @@ class Statements:
         result = execute(sql, params, many, context)
         if re.match("INSERT INTO .django_migrations", self.last):
             self.done = 0
-        elif re.match(r"(?i)\s*(create|alter|drop|rename|insert|update|delete)\b", self.last):
+        elif CHANGES.match(self.last):
             self.done += 1
         return result
 
@@ -173,17 +175,21 @@ def explain(connection: Any, error: Error, statements: Statements) -> str:
         _, plan = pending(connection)
         lines += holders(connection, statements.last) if busy else []
     except Error as gone:
-        return "\n".join([f"The migration stopped, and the database no longer answers: {gone}", *lines])
-    migration: Any = plan[0] if plan else None
-    what = f"The migration {migration}" if migration else "What follows the migrations"
-    if statements.done and not (connection.features.can_rollback_ddl and getattr(migration, "atomic", True)):
         lines += [
-            f"{statements.done} of its statements had run and STAND: look what they did, and undo or finish it by hand."
+            "What it had done may stand. Once the database answers, `manage.py release --plan` shows what is left."
         ]
+        return "\n".join([f"The database went away meanwhile: {gone}", *lines])
+    if not plan:
+        lines += [
+            "The migrations stand; content types, permissions or the record of the release do not. Release again."
+        ]
+        return "\n".join([f"What follows the migrations {why}.", *lines])
+    if statements.done and not (connection.features.can_rollback_ddl and plan[0].atomic):
+        lines += [f"{statements.done} of its statements had run and STAND: undo them by hand, or finish it by hand."]
     else:
         lines += ["Nothing of it is left half done; what came before it stands. The site goes on as it was."]
-    lines += ["Release again when the table is less busy." if busy else "Mend the migration, then release again."]
-    return "\n".join([f"{what} {why}.", *lines])
+    lines += ["Release again when the table is less busy." if busy else "Mend what failed, then release again."]
+    return "\n".join([f"The migration {plan[0]} {why}.", *lines])
 
 
 def holders(connection: Any, statement: str) -> list[str]:

@@ -130,7 +130,7 @@ INDEX = 'AddIndexConcurrently("job", models.Index(fields=["due"], name="job_due"
 @pytest.mark.parametrize("kind", ["postgresql", "direct", "pgbouncer", "mariadb", "sqlite"])
 def test_a_second_release_waits_for_the_first_and_finds_nothing_to_do(kind, tmp_path):
     """The first one builds an index concurrently while the second one waits, which must not wait for each other."""
-    operations = f"migrations.RunPython(wait), {INDEX}"
+    operations = f"migrations.RunPython(wait, migrations.RunPython.noop), {INDEX}"
     root = build(tmp_path / "build", operations, WAIT.format(folder=str(tmp_path)), "atomic = False")
     with database(kind) as variables:
         deploy = Deploy(tmp_path, root=root, RELEASE_VERSION="v7", ADMIN_USER="eve", **variables)
@@ -148,6 +148,7 @@ def test_a_second_release_waits_for_the_first_and_finds_nothing_to_do(kind, tmp_
         assert second.text == "Released v7: no migrations applied.\n"
         assert told.read_text().count("Waiting for another release") == 1
         assert ("v7 by eve" in told.read_text()) is (kind in ("postgresql", "direct", "pgbouncer"))
+        deploy.manage("migrate", "jobs", "0001")
         rows = [row["fields"] for row in json.loads(deploy.manage("dumpdata", "ops.release").stdout)]
     assert [(row["version"], row["released_by"]) for row in rows] == [("v7", "eve")] * 2
 
@@ -229,6 +230,31 @@ def test_what_mariadb_cannot_undo_is_told(tmp_path):
     assert "half done" not in failed.stderr
 
 
+def test_a_database_that_goes_away_meanwhile_is_told(tmp_path):
+    root = build(tmp_path / "build", f"migrations.RunPython(wait), {PRIORITY}", WAIT.format(folder=str(tmp_path)))
+    with PostgreSQL() as running:
+        deploy = Deploy(tmp_path, root=root, DATABASE_URL=running.url)
+        release = deploy.start("release")
+        wait_until((tmp_path / "begun").exists, 60, lambda: release.text)
+        running.stop()
+        (tmp_path / "go").touch()
+        assert release.child.wait(60) == 1
+    told = (tmp_path / "stderr.log").read_text()
+    assert "The database went away meanwhile" in told
+    assert "release --plan" in told
+    assert "Traceback" not in told
+
+
+def test_what_follows_the_migrations_is_told_apart_from_them(tmp_path):
+    deploy = Deploy(tmp_path, root=ROOT)
+    deploy.manage("release")
+    deploy.sql("ALTER TABLE ops_release RENAME TO somewhere_else")
+    failed = deploy.manage("release", check=False)
+    assert failed.returncode == 1
+    assert "What follows the migrations failed" in failed.stderr
+    assert "The migrations stand" in failed.stderr
+
+
 def test_another_writer_of_sqlite_fails_the_release_cleanly(tmp_path):
     deploy = Deploy(tmp_path, root=ROOT, DATABASE_LOCK_TIMEOUT="1")
     deploy.manage("release")
@@ -250,7 +276,9 @@ def test_an_index_whose_building_failed_is_built_by_the_next_release(tmp_path):
         deploy.root = root
         with psycopg.connect(running.url) as writer:
             writer.execute("LOCK TABLE jobs_job IN ROW EXCLUSIVE MODE")
-            assert deploy.manage("release", check=False).returncode == 1
+            failed = deploy.manage("release", check=False)
+        assert failed.returncode == 1
+        assert "Nothing of it is left half done" in failed.stderr
         deploy.manage("release")
         with psycopg.connect(running.url) as connection:
             valid = connection.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = 'job_due'::regclass")

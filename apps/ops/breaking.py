@@ -75,7 +75,7 @@ def broken_by(operation: Any, state: Any, app: str) -> str:
                 return "the running release may still write NULL: change it when no running release does"
             return INDEX if indexed(field) and not indexed(former) else ""
         case ops.AddField(field=field) if indexed(field):
-            return INDEX + ", of a field with db_index=False"
+            return f"{INDEX}; give the field db_index=False"
         case AddIndexConcurrently():
             return ""
         case ops.AddIndex() | ops.AlterUniqueTogether() | ops.AddConstraint(constraint=models.UniqueConstraint()):

@@ -25,7 +25,7 @@ from apps.ops.models import Release
 Tell = Callable[[str], object]
 DAY = 86_400  # seconds
 PROBE_SECONDS = 3
-DATABASES = ("database", "direct")  # the services without which there is no release
+SERVICES = {"default": "database", "direct": "direct"}  # the databases, as apps.factors.probes calls them
 # The index of a large table takes its time, and so does what a migration computes between its statements. What stays
 # limited is the wait for a lock, on MariaDB and MySQL that of ALTER TABLE as well, which is a day or a year by default.
 NO_LIMITS = {
@@ -58,9 +58,9 @@ def alias() -> str:
 
 
 def wait_for_database(seconds: int, tell: Tell) -> None:
-    """Return as soon as it answers, past its pooler as well; raises CommandError after so many seconds."""
+    """Return as soon as the one that is migrated answers; raises CommandError after so many seconds."""
     until, told = time.monotonic() + seconds, False
-    while away := not_up([service for service in probes.attached() if service in DATABASES]):
+    while away := not_up([SERVICES[alias()]]):
         if time.monotonic() >= until:
             raise CommandError(f"After {seconds} s {away[0]}.\nNothing was changed. Once it answers, release again.")
         if not told:
@@ -70,8 +70,8 @@ def wait_for_database(seconds: int, tell: Tell) -> None:
 
 
 def others_not_up() -> list[str]:
-    """The services that do not answer and stop no release, a line each."""
-    return not_up([service for service in probes.attached() if service not in DATABASES])
+    """The services that do not answer and stop no release, the pooler among them, a line each."""
+    return not_up([service for service in probes.attached() if service != SERVICES[alias()]])
 
 
 def not_up(services: list[str]) -> list[str]:

@@ -323,6 +323,15 @@ def test_other_services_that_are_away_stop_no_release(tmp_path):
     assert "Released" in result.stdout
 
 
+def test_a_pooler_that_is_away_stops_no_release_that_goes_past_it(tmp_path):
+    with PostgreSQL() as postgres:
+        away = f"postgres://user:hunter2-hunter2@127.0.0.1:{free_port()}/postgres"
+        deploy = Deploy(tmp_path, DATABASE_URL=away, DIRECT_DATABASE_URL=postgres.url)
+        result = deploy.manage("release")
+    assert "Released all the same, though the database (127.0.0.1:" in result.stderr
+    assert "hunter2" not in result.stderr
+
+
 # -- the plan ---------------------------------------------------------------------------------------------------------
 
 

@@ -22,7 +22,7 @@ class Command(BaseCommand):
             self.stdout.write(release.plan_as_sql())
             return
         # SQLite would be asked for its features in a transaction, which another writer makes fail.
-        databases: list[str] | None = [] if connection.vendor == "sqlite" else None
+        databases = [] if connection.vendor == "sqlite" else [release.alias()]
         try:
             self.check(include_deployment_checks=True, databases=databases)
         except SystemCheckError as error:

@@ -32,6 +32,7 @@ lint: setup  ## all that the gate checks beside the tests
 	$(PYTHON) -m deptry .
 	@key=$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(50))'); set -x; \
 	env $(DEPLOY) SECRET_KEY=$$key $(PYTHON) manage.py makemigrations --check --dry-run && \
+	env $(DEPLOY) SECRET_KEY=$$key $(PYTHON) manage.py check_migrations && \
 	env $(DEPLOY) SECRET_KEY=$$key $(PYTHON) manage.py check --deploy --fail-level WARNING
 
 bench: setup  ## what things cost, each beside something else in the same run

@@ -23,7 +23,7 @@ def main() -> None:
     # With LOG_FORMAT=console it talks to a person, who may debug in it.
     logs.start("web" if serve else command, fd=1 if serve else 2, capture=serve and settings.LOG_FORMAT == "json")
     if command not in WITHOUT_CONFIG and not {"--help", "-h", "--version"} & set(sys.argv):
-        env.exit_on_problems("web" if serve else "")
+        env.exit_on_problems("web" if serve or command == "release" else "")
     execute_from_command_line(sys.argv)
 
 

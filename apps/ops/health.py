@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from apps.factors import probes
@@ -23,7 +24,7 @@ class HealthMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.path == "/health/live/":
-            return JsonResponse({"status": "live"})
+            return JsonResponse({"status": "live", "release": settings.RELEASE, "commit": settings.COMMIT})
         if request.path == "/health/ready/":
             return ready()
         return self.get_response(request)

@@ -38,3 +38,7 @@ if not COMMIT and (BASE_DIR / ".git").exists():
     with suppress(OSError):  # without git it is not known
         git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=BASE_DIR, capture_output=True, text=True, check=False)  # noqa: S607
         COMMIT = git.stdout.strip()
+
+ADMIN_USER = env.str(
+    "ADMIN_USER", default="", platform=True, help="Who runs a one-off process, where accounts are shared."
+)

@@ -28,10 +28,11 @@ def breaks(name, monkeypatch, error):
     monkeypatch.setitem(probes.PROBES, name, probe)
 
 
-def test_live_touches_nothing(client):
+def test_live_touches_nothing_and_tells_the_release(client, settings):
+    settings.RELEASE, settings.COMMIT = "v42", "c0ffee"
     # Without the `db` fixture a look at the database fails the test.
     answer = client.get("/health/live/")
-    assert (answer.status_code, answer.json()) == (200, {"status": "live"})
+    assert (answer.status_code, answer.json()) == (200, {"status": "live", "release": "v42", "commit": "c0ffee"})
 
 
 @pytest.mark.parametrize("path", ["/health/live/", READY])

@@ -1,11 +1,18 @@
-"""The release: `migrate_db` takes the time that it needs, and tells what to do when it cannot reach the database."""
+"""The release on real servers: one at a time, as long as it needs, and clear about what fails it."""
 
+import contextlib
+import json
+import signal
+import sqlite3
 import subprocess
 import sys
+from urllib.parse import unquote, urlsplit
 
+import psycopg
 import pytest
 
-from tests.processes import ROOT, Deploy
+from tests.processes import ROOT, Deploy, free_port, wait_until
+from tests.releases import PRIORITY, Traffic, build
 from tests.servers import MariaDB, PgBouncer, PostgreSQL
 
 pytestmark = pytest.mark.e2e
@@ -73,3 +80,269 @@ def test_a_pooler_that_takes_no_limits_is_told_with_the_variable(tmp_path):
             result = deploy.manage(command, check=False)
             assert result.returncode == 1
             assert "set DIRECT_DATABASE_URL" in result.stdout + result.stderr
+
+
+# -- two at a time ----------------------------------------------------------------------------------------------------
+
+
+class LaxPgBouncer(PgBouncer):
+    """One that lets the limits in the start-up parameters pass, and ignores them."""
+
+    def prepare(self):
+        super().prepare()
+        with (self.folder / "pgbouncer.ini").open("a") as file:
+            file.write("ignore_startup_parameters = options\n")
+
+
+@contextlib.contextmanager
+def database(kind):
+    """The variables that attach a database of that kind."""
+    with contextlib.ExitStack() as stack:
+        if kind == "sqlite":
+            yield {}
+        elif kind == "mariadb":
+            yield {"DATABASE_URL": stack.enter_context(MariaDB()).url}
+        else:
+            postgres = stack.enter_context(PostgreSQL())
+            variables = {"DATABASE_URL": postgres.url}
+            if kind == "pgbouncer":
+                variables = {"DATABASE_URL": stack.enter_context(LaxPgBouncer(postgres)).url}
+            elif kind == "direct":
+                bouncer = stack.enter_context(PgBouncer(postgres))
+                variables = {"DATABASE_URL": bouncer.url, "DIRECT_DATABASE_URL": postgres.url}
+            yield variables
+
+
+WAIT = """
+import time
+from pathlib import Path
+
+def wait(apps, schema_editor):
+    Path({folder!r}, "begun").touch()
+    until = time.monotonic() + 60
+    while not Path({folder!r}, "go").exists():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+"""
+INDEX = 'AddIndexConcurrently("job", models.Index(fields=["due"], name="job_due"))'
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "direct", "pgbouncer", "mariadb", "sqlite"])
+def test_a_second_release_waits_for_the_first_and_finds_nothing_to_do(kind, tmp_path):
+    """The first one builds an index concurrently while the second one waits, which must not wait for each other."""
+    operations = f"migrations.RunPython(wait, migrations.RunPython.noop), {INDEX}"
+    root = build(tmp_path / "build", operations, WAIT.format(folder=str(tmp_path)), "atomic = False")
+    with database(kind) as variables:
+        deploy = Deploy(tmp_path, root=root, RELEASE_VERSION="v7", ADMIN_USER="eve", **variables)
+        told = tmp_path / "stderr.log"
+        try:
+            first = deploy.start("release")
+            wait_until((tmp_path / "begun").exists, 60, lambda: first.text + told.read_text())
+            second = deploy.start("release")
+            wait_until(lambda: "Waiting for another release" in told.read_text(), 30, told.read_text)
+            (tmp_path / "go").touch()
+            assert (first.child.wait(60), second.child.wait(60)) == (0, 0), told.read_text()
+        finally:
+            deploy.close()
+        assert "Applying jobs.0002_second... OK" in first.text
+        assert second.text == "Released v7: no migrations applied.\n"
+        assert told.read_text().count("Waiting for another release") == 1
+        assert ("v7 by eve" in told.read_text()) is (kind in ("postgresql", "direct", "pgbouncer"))
+        deploy.manage("migrate", "jobs", "0001")
+        rows = [row["fields"] for row in json.loads(deploy.manage("dumpdata", "ops.release").stdout)]
+    assert [(row["version"], row["released_by"]) for row in rows] == [("v7", "eve")] * 2
+
+
+def test_a_release_that_is_killed_leaves_no_lock_behind(tmp_path):
+    root = build(tmp_path / "build", "migrations.RunPython(wait)", WAIT.format(folder=str(tmp_path)))
+    with PostgreSQL() as postgres:
+        deploy = Deploy(tmp_path, root=root, DATABASE_URL=postgres.url)
+        first = deploy.start("release")
+        wait_until((tmp_path / "begun").exists, 60, lambda: first.text)
+        first.kill()
+        (tmp_path / "go").touch()
+        assert "Applying jobs.0002_second... OK" in deploy.manage("release").stdout
+
+
+# -- a busy table -----------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def reader_of(url, table):
+    """Someone whose open transaction has read a table; yields the number of the connection."""
+    if url.startswith("postgres"):
+        with psycopg.connect(url) as connection:
+            connection.execute(f"SELECT count(*) FROM {table}")
+            yield connection.info.backend_pid
+        return
+    import MySQLdb
+
+    parts = urlsplit(url)
+    login = {"user": parts.username, "password": unquote(parts.password), "database": parts.path[1:]}
+    connection = MySQLdb.connect(host=parts.hostname, port=parts.port, **login)
+    with contextlib.closing(connection):
+        connection.cursor().execute(f"SELECT count(*) FROM {table}")
+        yield connection.thread_id()
+
+
+@pytest.mark.parametrize("server", [PostgreSQL, MariaDB])
+def test_a_busy_table_fails_the_release_and_not_the_site(server, tmp_path):
+    root = build(tmp_path / "build", PRIORITY)
+    with server() as running:
+        deploy = Deploy(tmp_path, root=ROOT, DATABASE_URL=running.url, DATABASE_LOCK_TIMEOUT="2")
+        try:
+            deploy.manage("release")
+            deploy.start_web()
+            deploy.root = root
+            with Traffic(deploy.address) as traffic:
+                with reader_of(running.url, "jobs_job") as process:
+                    failed = deploy.manage("release", check=False)
+                    traffic.wait_for_more()  # the table is still read, and the site goes on
+                assert failed.returncode == 1
+                for words in (
+                    "The migration jobs.0002_second gave up after 2 s",
+                    "ADD COLUMN",
+                    "Nothing of it is left half done",
+                    "Release again",
+                ):
+                    assert words in failed.stderr
+                if server is PostgreSQL:
+                    assert f"The lock is held on jobs_job by process {process} " in failed.stderr
+                assert "Traceback" not in failed.stderr
+                assert "Applying jobs.0002_second... OK" in deploy.manage("release").stdout
+                traffic.wait_for_more()
+        finally:
+            deploy.close()
+
+
+def test_what_mariadb_cannot_undo_is_told(tmp_path):
+    other = 'migrations.RunSQL("ALTER TABLE users_user ADD COLUMN nick integer NULL")'
+    root = build(tmp_path / "build", f"{PRIORITY}, {other}")
+    with MariaDB() as running:
+        deploy = Deploy(tmp_path, root=ROOT, DATABASE_URL=running.url, DATABASE_LOCK_TIMEOUT="1")
+        deploy.manage("release")
+        deploy.root = root
+        with reader_of(running.url, "users_user"):
+            failed = deploy.manage("release", check=False)
+    assert failed.returncode == 1
+    assert "ALTER TABLE users_user" in failed.stderr
+    assert "1 of its statements" in failed.stderr
+    assert "half done" not in failed.stderr
+
+
+def test_a_database_that_goes_away_meanwhile_is_told(tmp_path):
+    root = build(tmp_path / "build", f"migrations.RunPython(wait), {PRIORITY}", WAIT.format(folder=str(tmp_path)))
+    with PostgreSQL() as running:
+        deploy = Deploy(tmp_path, root=root, DATABASE_URL=running.url)
+        release = deploy.start("release")
+        wait_until((tmp_path / "begun").exists, 60, lambda: release.text)
+        running.stop()
+        (tmp_path / "go").touch()
+        assert release.child.wait(60) == 1
+    told = (tmp_path / "stderr.log").read_text()
+    assert "The database went away meanwhile" in told
+    assert "release --plan" in told
+    assert "Traceback" not in told
+
+
+def test_what_follows_the_migrations_is_told_apart_from_them(tmp_path):
+    deploy = Deploy(tmp_path, root=ROOT)
+    deploy.manage("release")
+    deploy.sql("ALTER TABLE ops_release RENAME TO somewhere_else")
+    failed = deploy.manage("release", check=False)
+    assert failed.returncode == 1
+    assert "What follows the migrations failed" in failed.stderr
+    assert "The migrations stand" in failed.stderr
+
+
+def test_another_writer_of_sqlite_fails_the_release_cleanly(tmp_path):
+    deploy = Deploy(tmp_path, root=ROOT, DATABASE_LOCK_TIMEOUT="1")
+    deploy.manage("release")
+    deploy.root = build(tmp_path / "build", PRIORITY)
+    with contextlib.closing(sqlite3.connect(deploy.database, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        failed = deploy.manage("release", check=False)
+    assert failed.returncode == 1
+    assert "jobs.0002_second gave up after 1 s" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert "Applying jobs.0002_second... OK" in deploy.manage("release").stdout
+
+
+def test_an_index_whose_building_failed_is_built_by_the_next_release(tmp_path):
+    root = build(tmp_path / "build", INDEX, options="atomic = False")
+    with PostgreSQL() as running:
+        deploy = Deploy(tmp_path, root=ROOT, DATABASE_URL=running.url, DATABASE_LOCK_TIMEOUT="1")
+        deploy.manage("release")
+        deploy.root = root
+        with psycopg.connect(running.url) as writer:
+            writer.execute("LOCK TABLE jobs_job IN ROW EXCLUSIVE MODE")
+            failed = deploy.manage("release", check=False)
+        assert failed.returncode == 1
+        assert "Nothing of it is left half done" in failed.stderr
+        deploy.manage("release")
+        with psycopg.connect(running.url) as connection:
+            valid = connection.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = 'job_due'::regclass")
+            assert valid.fetchall() == [(True,)]
+
+
+# -- what is away -----------------------------------------------------------------------------------------------------
+
+
+def test_it_waits_for_a_database_that_starts(tmp_path):
+    with PostgreSQL() as postgres:
+        postgres.stop(signal.SIGINT)
+        deploy = Deploy(tmp_path, DATABASE_URL=postgres.url)
+        release = deploy.start("release")
+        told = tmp_path / "stderr.log"
+        try:
+            wait_until(lambda: "Waiting for 60 s at most" in told.read_text(), 30, told.read_text)
+            postgres.start()
+            assert release.child.wait(60) == 0, told.read_text()
+        finally:
+            deploy.close()
+
+
+def test_a_database_that_stays_away_is_one_message(tmp_path):
+    deploy = Deploy(tmp_path, DATABASE_URL=f"postgres://user:hunter2-hunter2@127.0.0.1:{free_port()}/site")
+    result = deploy.manage("release", "--wait", "2", check=False)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "Nothing was changed. Once it answers, release again." in result.stderr
+    assert result.stderr.count("\n") == 3  # that it waits; why, and what to do
+    assert "hunter2" not in result.stderr
+
+
+def test_other_services_that_are_away_stop_no_release(tmp_path):
+    port = free_port()
+    deploy = Deploy(
+        tmp_path, CACHE_URL=f"redis://127.0.0.1:{port}/0", CELERY_BROKER_URL=f"amqp://127.0.0.1:{port}//",
+        EMAIL_URL=f"smtp://127.0.0.1:{port}",
+    )  # fmt: skip
+    result = deploy.manage("release")
+    for service in ("cache", "queue", "mail"):
+        assert result.stderr.count(f"Released all the same, though the {service} (127.0.0.1:{port}") == 1
+    assert "Released" in result.stdout
+
+
+def test_a_pooler_that_is_away_stops_no_release_that_goes_past_it(tmp_path):
+    with PostgreSQL() as postgres:
+        away = f"postgres://user:hunter2-hunter2@127.0.0.1:{free_port()}/postgres"
+        deploy = Deploy(tmp_path, DATABASE_URL=away, DIRECT_DATABASE_URL=postgres.url)
+        result = deploy.manage("release")
+    assert "Released all the same, though the database (127.0.0.1:" in result.stderr
+    assert "hunter2" not in result.stderr
+
+
+# -- the plan ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb", "sqlite"])
+def test_the_plan_shows_the_statements_and_changes_nothing(kind, tmp_path):
+    with database(kind) as variables:
+        deploy = Deploy(tmp_path, **variables)
+        plan = deploy.manage("release", "--plan").stdout
+        assert "-- jobs.0001_initial\n" in plan
+        assert "CREATE TABLE" in plan
+        assert deploy.manage("release", "--plan").stdout == plan
+        assert "0 " not in deploy.manage("showmigrations", "jobs").stdout.replace("[ ] 0001", "")
+        deploy.manage("release")
+        assert deploy.manage("release", "--plan").stdout == "Nothing to migrate.\n"

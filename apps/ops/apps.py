@@ -1,7 +1,7 @@
 from functools import partial
 from typing import Any
 
-from django.apps import AppConfig, apps
+from django.apps import AppConfig
 from django.conf import settings
 from django.core.management import call_command
 from django.db.backends.signals import connection_created
@@ -12,8 +12,7 @@ class OpsConfig(AppConfig):
     name = "apps.ops"
 
     def ready(self) -> None:
-        # Django sends the signal once for each app that has models, which this one has not.
-        post_migrate.connect(make_cache_table, sender=apps.get_app_config("sessions"))
+        post_migrate.connect(make_cache_table, sender=self)
         connection_created.connect(limit_wait)
 
 

@@ -1,7 +1,7 @@
 from typing import Any
 
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error, connections
 
 from apps.factors import probes
@@ -18,14 +18,17 @@ NO_LIMITS = {
 class Command(BaseCommand):
     help = "Migrates the database, past its pooler if DIRECT_DATABASE_URL is set, without a limit for a statement."
 
-    def handle(self, *args: Any, verbosity: int, **options: Any) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--dry-run", action="store_true", help="Only show what would be migrated.")
+
+    def handle(self, *args: Any, dry_run: bool, verbosity: int, **options: Any) -> None:
         alias = "direct" if "direct" in connections else "default"
         try:
             open_without_limits(connections[alias])
         except Error as error:
             told = probes.reason(error, "DATABASE_TLS")
             raise CommandError(f"The database is not migrated, since it cannot be reached: {told}") from error
-        call_command("migrate", database=alias, interactive=False, verbosity=verbosity)
+        call_command("migrate", database=alias, plan=dry_run, interactive=False, verbosity=verbosity)
 
 
 def open_without_limits(connection: Any) -> None:

@@ -43,7 +43,7 @@ def leave(command: str, arguments: list[str]) -> Iterator[None]:
     about = {"command": safe(logs.masked(command)), "arguments": shown(arguments), "who": safe(who())}
     started, begun = timezone.now(), time.perf_counter()
     stop_on_signals()
-    logger.info("started: %s %s", about["command"], about["arguments"], extra={"event": about})
+    logger.info("started: %s", f"{about['command']} {about['arguments']}".rstrip(), extra={"event": about})
     status, ending = 0, ""
     try:
         yield

@@ -3,8 +3,11 @@
 
 import os
 import sys
+from contextlib import nullcontext
 
 WITHOUT_CONFIG = {"collectstatic", "env", "help"}  # the build, and what helps to mend a config
+# Servers and what changes only the code. Every other command leaves a trail.
+WITHOUT_TRAIL = WITHOUT_CONFIG | {"makemigrations", "run_processes", "runserver", "test", "testserver", "version"}
 
 
 def main() -> None:
@@ -14,6 +17,7 @@ def main() -> None:
     except ImportError:
         sys.exit("Django is not installed here. Run `make setup`, then use .venv/bin/python.")
 
+    from apps.ops import trail
     from config import logs, settings  # the settings declare every variable
     from config.env import env
 
@@ -22,9 +26,12 @@ def main() -> None:
     serve = command == "runserver"
     # With LOG_FORMAT=console it talks to a person, who may debug in it.
     logs.start("web" if serve else command, fd=1 if serve else 2, capture=serve and settings.LOG_FORMAT == "json")
-    if command not in WITHOUT_CONFIG and not {"--help", "-h", "--version"} & set(sys.argv):
+    own = sys.argv[: sys.argv.index("--")] if "--" in sys.argv else sys.argv  # psql's -h is no question for help
+    informs = not {"--help", "-h", "--version"}.isdisjoint(own)
+    if command not in WITHOUT_CONFIG and not informs:
         env.exit_on_problems("web" if serve or command == "release" else "")
-    execute_from_command_line(sys.argv)
+    with nullcontext() if command in WITHOUT_TRAIL or informs else trail.leave(command, sys.argv[2:]):
+        execute_from_command_line(sys.argv)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from apps.jobs.admin import ReadOnlyAdmin
-from apps.ops.models import Release
+from apps.ops.models import Release, Run
 
 
 @admin.register(Release)
@@ -21,3 +21,11 @@ class ReleaseAdmin(ReadOnlyAdmin):
     @admin.display(description=_("current"), boolean=True)
     def is_current(self, release: Any) -> bool:
         return release.current
+
+
+@admin.register(Run)
+class RunAdmin(ReadOnlyAdmin):
+    list_display = ("command", "arguments", "who", "started", "seconds", "status", "ending", "release")
+    list_filter = ("status", "started", "command")
+    search_fields = ("command", "arguments", "who")
+    ordering = ("-started",)

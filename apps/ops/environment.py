@@ -20,9 +20,18 @@ HOW: dict[str, dict[str, object]] = {
 }
 
 
+def rows_of_table() -> list[dict[str, str]]:
+    variables = sorted(env.variables.values(), key=lambda variable: variable.name)
+    return [{"name": v.name, "value": v.shown, "source": v.source, "help": v.help} for v in variables]
+
+
+def as_json() -> str:
+    return json.dumps(rows_of_table(), indent=2)
+
+
 def table() -> str:
     """Every variable in columns: name, value in force (secrets masked), where it came from, what for."""
-    rows = [(v.name, v.shown, v.source, v.help) for v in sorted(env.variables.values(), key=lambda v: v.name)]
+    rows = [tuple(row.values()) for row in rows_of_table()]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     line = "  ".join(f"{{:{width}}}" for width in widths) + "  {}"
     return "\n".join(line.format(*row) for row in rows)

@@ -3,8 +3,6 @@
 Each error says what was done, what was not, and what to do next.
 """
 
-import getpass
-import os
 import re
 import sqlite3
 import time
@@ -21,6 +19,7 @@ from django.db.migrations.executor import MigrationExecutor
 from apps.factors import probes
 from apps.ops import lock
 from apps.ops.models import Release
+from apps.ops.trail import who
 
 Tell = Callable[[str], object]
 DAY = 86_400  # seconds
@@ -36,14 +35,6 @@ NO_LIMITS = {
 # What a migration does; config.migrations drops the remains of an index, and may do so again.
 CHANGES = re.compile(r"\s*(CREATE|ALTER|DROP(?! INDEX CONCURRENTLY IF)|RENAME|INSERT|UPDATE|DELETE)\b", re.IGNORECASE)
 LOCK_TIMEOUTS = ("55P03", "40P01", 1205, 1213)  # PostgreSQL's, MySQL's; the second of each is a deadlock
-
-
-def who() -> str:
-    """Who runs this process."""
-    try:
-        return settings.ADMIN_USER or getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have a number alone
-        return f"user {os.getuid()}"
 
 
 def name() -> str:

@@ -20,6 +20,9 @@ def type_of_dyno(name: str) -> str:
 _dyno = first("DYNO", help="The process's name.")
 _machine = first("FLY_MACHINE_ID", "RENDER_INSTANCE_ID", "RAILWAY_REPLICA_ID", help="The process's name.")
 PROCESS_NAME = _dyno or _machine
+ADMIN_USER = env.str(
+    "ADMIN_USER", default="", platform=True, help="Who runs a one-off command, for its trail; else the system's user."
+)
 PROCESS_TYPE = first("FLY_PROCESS_GROUP", help="The process's type.") or type_of_dyno(_dyno)
 
 _version = env.str("RELEASE_VERSION", default="", example="v42", help="The id of the release, shown in events.")
@@ -38,7 +41,3 @@ if not COMMIT and (BASE_DIR / ".git").exists():
     with suppress(OSError):  # without git it is not known
         git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=BASE_DIR, capture_output=True, text=True, check=False)  # noqa: S607
         COMMIT = git.stdout.strip()
-
-ADMIN_USER = env.str(
-    "ADMIN_USER", default="", platform=True, help="Who runs a one-off process, where accounts are shared."
-)

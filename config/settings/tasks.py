@@ -88,6 +88,7 @@ CELERY_TIMEZONE = "UTC"
 JOBS_SCHEDULE = {
     "apps.jobs.tasks.prune_jobs": "12 2 * * *",
     "apps.ops.tasks.clear_expired_sessions": "22 2 * * *",
+    "apps.ops.tasks.prune_runs": "27 2 * * *",
     "apps.photos.tasks.purge_orphaned_media": "32 2 * * *",
 }
 JOBS_KEEP_DAYS = env.int("JOBS_KEEP_DAYS", default=14, minimum=1, help="Days that a finished job stays in the table.")

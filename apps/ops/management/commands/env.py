@@ -12,17 +12,18 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--check", action="store_true", help="Show only the problems; exit with 1 if there is one.")
+        parser.add_argument("--json", action="store_true", help="Print a list of objects instead of the table.")
         parser.add_argument(
             "--write", action="store_true", help="Write .env.example and app.json from the declarations."
         )
 
-    def handle(self, *args: Any, check: bool, write: bool, **options: Any) -> None:
+    def handle(self, *args: Any, check: bool, json: bool, write: bool, **options: Any) -> None:
         if write:
             for path in environment.write():
                 self.stdout.write(f"Wrote {path}.")
             return
         if not check:
-            self.stdout.write(environment.table())
+            self.stdout.write(environment.as_json() if json else environment.table())
         problems = [*env.problems, *env.near_misses()]
         for problem in problems:
             self.stderr.write(str(problem), self.style.ERROR)

@@ -32,10 +32,10 @@ def parse(url: str, limits: dict[str, Any], access: dict[str, Any]) -> Any:
         raise ValueError("has credentials or a port in it; write the name of the bucket alone")
     if not re.fullmatch(BUCKET_NAME, authority):
         raise ValueError(f"names no bucket: {authority!r}; write it after the slashes, as in {scheme}://bucket/prefix")
-    location = unquote(path).strip("/")
-    if location and {"", ".", ".."} & set(location.split("/")):
-        raise ValueError(f"has a prefix with an empty part or a dot for one: {location!r}")
-    options = limits | {"bucket_name": authority, "location": location}
+    prefix = unquote(path).strip("/")
+    if prefix and {"", ".", ".."} & set(prefix.split("/")):
+        raise ValueError(f"has a prefix with an empty part or a dot for one: {prefix!r}")
+    options = limits | {"bucket_name": authority, "location": prefix}
     parameters = dict(parse_qsl(query, keep_blank_values=True))
     allowed = S3_PARAMETERS if scheme == "s3" else ()
     if unknown := sorted(parameters.keys() - set(allowed)):

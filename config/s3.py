@@ -36,13 +36,19 @@ HINTS = {
     "PermanentRedirect": WRONG_REGION,
     "AuthorizationHeaderMalformed": WRONG_REGION,
     "301": WRONG_REGION,
+    "NoCredentialsError": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the process a role",
 }
 
 
 class BucketStorage(TellingStorage, S3Storage):
     """Each error but a missing object is a StorageError, in one sentence that says what to do."""
 
+    # Of the class: the first requests of a process, at the same time, may each make a storage.
+    _lock = threading.Lock()
+    _made: dict[Any, Any] = {}
+
     def __init__(self, *, timeout: int, link_seconds: int, **options: Any) -> None:
+        self._way = (timeout, *sorted(options.items()))
         client = Config(
             signature_version="s3v4",
             s3={"addressing_style": options.pop("addressing_style")},
@@ -64,19 +70,20 @@ class BucketStorage(TellingStorage, S3Storage):
             object_parameters={"ContentDisposition": "attachment", "CacheControl": f"private, max-age={link_seconds}"},
             **options,
         )
-        self._lock = threading.Lock()
-        self._resource: tuple[int, Any] = (0, None)
 
     @property
     def connection(self) -> Any:
         """One for the process, where django-storages has one for each thread: its client may be shared by threads."""
+        key = os.getpid(), self._way
         with self._lock:
-            pid, resource = self._resource
-            if pid != os.getpid():
+            if key not in self._made:
                 options = {"region_name": self.region_name, "endpoint_url": self.endpoint_url, "verify": self.verify}
-                resource = self._create_session().resource("s3", config=self.client_config, **options)
-                self._resource, self._bucket = (os.getpid(), resource), None
-            return resource
+                self._made[key] = self._create_session().resource("s3", config=self.client_config, **options)
+            return self._made[key]
+
+    @property
+    def bucket(self) -> Any:
+        return self.connection.Bucket(self.bucket_name)  # not kept: after a fork it would be the parent's
 
     @property
     def client(self) -> Any:
@@ -138,6 +145,11 @@ class BucketStorage(TellingStorage, S3Storage):
             if code in ("NoSuchKey", "404"):
                 raise FileNotFoundError(f"There is no object {name}") from error
             told = ": ".join(filter(None, (f"The object storage refused to {what} {name}".strip(), code, said)))
-            raise StorageError(told + (f" ({HINTS[code]})" if code in HINTS else "")) from error
+            raise StorageError(told + hint(code)) from error
         except BotoCoreError as error:
-            raise StorageError(f"The object storage could not {what} {name}: {error}") from error
+            told = f"The object storage could not {what} {name}".strip()
+            raise StorageError(f"{told}: {error}{hint(type(error).__name__)}") from error
+
+
+def hint(code: str) -> str:
+    return f" ({HINTS[code]})" if code in HINTS else ""

@@ -166,7 +166,7 @@ def test_certificates_are_verified_unless_told_not_to():
         ),
         ({"AWS_REGION": "eu-west-1", "AWS_SESSION_TOKEN": "the-token"}, {"security_token": "the-token"}),
         ({"AWS_REGION": "eu-west-1", "S3_TLS_VERIFY": "false"}, {"verify": False}),
-        ({"AWS_REGION": "eu-west-1", "MEDIA_TIMEOUT": "7", "MEDIA_LINK_SECONDS": "9"}, {"timeout": 7, "link_seconds": 9}),
+        ({"AWS_REGION": "eu-1", "MEDIA_TIMEOUT": "7", "MEDIA_LINK_SECONDS": "9"}, {"timeout": 7, "link_seconds": 9}),
     ],
 )  # fmt: skip
 def test_the_usual_variables_complete_the_url(variables, expected):
@@ -253,13 +253,13 @@ def test_the_first_of_several_is_taken(variables, bucket):
     [
         ({"BUCKET": "anybodys"}, "MEDIA_STORAGE_URL", "is not set"),
         ({"BUCKET_NAME": "anybodys", "REGION": "eu"}, "MEDIA_STORAGE_URL", "is not set"),
-        ({"MEDIA_STORAGE_URL": "", **RAILWAY}, "MEDIA_STORAGE_URL", "is blank"),
-        ({"MEDIA_STORAGE_URL": "ftp://bucket"}, "MEDIA_STORAGE_URL", "has the scheme 'ftp'; the schemes served are s3, gs, file"),
-        ({"CLOUDCUBE_URL": "https://example.com/f"}, "CLOUDCUBE_URL", "is not of the form https://bucket.s3.amazonaws.com/folder"),
+        (RAILWAY | {"MEDIA_STORAGE_URL": ""}, "MEDIA_STORAGE_URL", "is blank"),
+        ({"MEDIA_STORAGE_URL": "ftp://bucket"}, "MEDIA_STORAGE_URL", "the schemes served are s3, gs, file"),
+        ({"CLOUDCUBE_URL": "https://example.com/f"}, "CLOUDCUBE_URL", "is not of the form https://bucket.s3."),
         ({"BUCKETEER_BUCKET_NAME": "bucketeer-1"}, "BUCKETEER_BUCKET_NAME", "names no region"),
-        ({"MEDIA_STORAGE_URL": "s3://bucket", **KEY, "AWS_ENDPOINT_URL_S3": "minio"}, "MEDIA_STORAGE_URL", "endpoint_url"),
-        ({"MEDIA_STORAGE_URL": f"s3://b-1{REGION}", "AWS_ACCESS_KEY_ID": "the-key-id"}, "MEDIA_STORAGE_URL", "has one of"),
-        ({"MEDIA_STORAGE_URL": f"s3://the-key-id:hunter2@b-1{REGION}"}, "MEDIA_STORAGE_URL", "has credentials"),
+        (KEY | {"MEDIA_STORAGE_URL": "s3://b-1", "AWS_ENDPOINT_URL_S3": "b"}, "MEDIA_STORAGE_URL", "endpoint_url"),
+        ({"MEDIA_STORAGE_URL": f"s3://b-1{REGION}", "AWS_ACCESS_KEY_ID": "key"}, "MEDIA_STORAGE_URL", "has one of"),
+        ({"MEDIA_STORAGE_URL": f"s3://key:hunter2@b-1{REGION}"}, "MEDIA_STORAGE_URL", "has credentials"),
         ({"MEDIA_STORAGE_URL": "gs://bucket", "GOOGLE_CREDENTIALS": "hunter2"}, "GOOGLE_CREDENTIALS", ""),
         ({"MEDIA_STORAGE_URL": "file://", "MEDIA_LINK_SECONDS": "604801"}, "MEDIA_LINK_SECONDS", "above 604800"),
     ],

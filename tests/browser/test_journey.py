@@ -3,16 +3,15 @@
 import colorsys
 import io
 import math
-import os
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image, ImageDraw, ImageOps
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
-from tests.processes import Deploy, program, wait_until
+from tests.processes import Deploy, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -22,16 +21,6 @@ SCREENS = {
 }
 LOADED = "[...document.images].every(image => image.complete && image.naturalWidth)"
 PASSWORD = "a long enough passphrase"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    chromium = program("chromium", "chromium-browser", "google-chrome")
-    quiet = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=quiet)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -65,17 +54,8 @@ def page(browser, deploy, screen):
 
 
 @pytest.fixture
-def look(page, screen, tmp_path):
-    """Take a screenshot; SCREENSHOTS=folder keeps them to be looked at."""
-    folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
-
-    def take(name):
-        page.wait_for_load_state("load")
-        overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert overflow <= 0, f"{name} scrolls sideways by {overflow} px"
-        page.screenshot(path=folder / f"{screen}-{name}.png", full_page=True)
-
-    return take
+def look(page, screen, screenshot):
+    return lambda name: screenshot(page, f"{screen}-{name}")
 
 
 def landscape(width, height, hue):

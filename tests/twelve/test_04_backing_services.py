@@ -3,25 +3,30 @@
 import json
 import platform
 import re
+import ssl
+import urllib.error
+import urllib.request
 from contextlib import ExitStack
+from urllib.parse import urljoin
 
 import pytest
 from django.apps import apps
 
 from config.env import check_url
 from config.settings import database
-from tests.processes import GOOD, ROOT, Deploy, Person, run, wait_until
+from tests.object_storage import S3, GoogleEmulator
+from tests.processes import GOOD, NO_PROXY, ROOT, Deploy, Person, run, wait_until
 from tests.servers import MailServer, MariaDB, Memcached, PgBouncer, PostgreSQL, RabbitMQ, Redis
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
-# One row a combination: database, cache, queue, mail. A + stands for TLS with a verified certificate.
+# One row a combination: database, cache, queue, mail, media. A + stands for TLS with a verified certificate.
 ROWS = [
-    ("sqlite", "table", "folder", "smtp"),
-    ("postgresql+", "redis+", "redis+", "smtp+tls"),
-    ("pgbouncer", "memcached", "rabbitmq", "smtp+ssl"),
-    ("mariadb", "redis", "rabbitmq", "smtp"),
-    ("mariadb+", "memcached", "rabbitmq+", "smtp+tls"),
+    ("sqlite", "table", "folder", "smtp", "directory"),
+    ("postgresql+", "redis+", "redis+", "smtp+tls", "s3+"),
+    ("pgbouncer", "memcached", "rabbitmq", "smtp+ssl", "s3"),
+    ("mariadb", "redis", "rabbitmq", "smtp", "gs"),
+    ("mariadb+", "memcached", "rabbitmq+", "smtp+tls", "s3+"),
 ]
 DOCS = (ROOT / "docs/backing-services.md").read_text()
 DEBIAN = platform.freedesktop_os_release().get("VERSION_ID")
@@ -32,8 +37,10 @@ class Services:
     """The servers of one row, and the variables that attach them."""
 
     def __init__(self, stack, certificates):
-        self.stack, self.certificates = stack, certificates
-        self.variables = {f"{name}_TLS_CA": str(certificates.ca) for name in ("DATABASE", "REDIS", "AMQP", "EMAIL")}
+        self.stack, self.certificates, self.emulated = stack, certificates, False
+        self.variables = {
+            f"{name}_TLS_CA": str(certificates.ca) for name in ("DATABASE", "REDIS", "AMQP", "EMAIL", "S3")
+        }
 
     def start(self, server, *arguments, tls=False):
         return self.stack.enter_context(server(*arguments, certificates=self.certificates if tls else None))
@@ -62,6 +69,13 @@ class Services:
             server = RabbitMQ if kind.startswith("rabbitmq") else Redis
             self.variables["CELERY_BROKER_URL"] = self.start(server, tls=kind.endswith("+")).url
 
+    def media(self, kind):
+        if kind.startswith("s3"):
+            self.variables |= self.start(S3, tls=kind.endswith("+")).variables()
+        elif kind == "gs":
+            self.variables |= self.stack.enter_context(GoogleEmulator()).variables()
+            self.emulated = True  # it checks no signature
+
     def mail(self, kind):
         self.mails = self.stack.enter_context(MailServer(kind, None if kind == "smtp" else self.certificates))
         self.variables["EMAIL_URL"] = self.mails.url
@@ -71,8 +85,8 @@ class Services:
 def test_the_site_works_on_these_services(row, tmp_path, certificates):
     with ExitStack() as stack:
         services = Services(stack, certificates)
-        for attach, kind in zip((services.database, services.cache, services.queue, services.mail), row, strict=True):
-            attach(kind)
+        for service, kind in zip(("database", "cache", "queue", "mail", "media"), row, strict=True):
+            getattr(services, service)(kind)
         deploy = Deploy(tmp_path, **services.variables)
         stack.callback(deploy.close)
 
@@ -89,6 +103,7 @@ def test_the_site_works_on_these_services(row, tmp_path, certificates):
         person = Person(deploy.address)
         person.sign_up("ada@example.com", PASSWORD, lambda: text_of(services.mails.mails))
         assert "Sign out" in person.get("/")
+        assert_stores(deploy, services)
         if apps.is_installed("apps.photos"):
             upload_a_photo(person, worker)
 
@@ -108,6 +123,27 @@ def test_the_site_works_on_these_services(row, tmp_path, certificates):
             assert '"level": "error"' not in process.text
 
 
+def assert_stores(deploy, services):
+    """What one process stores another one reads, and a browser by a link, of which nothing may be changed."""
+    save = "from django.core.files.storage import default_storage as media; from io import BytesIO; "
+    name = deploy.manage(
+        "shell", "-v0", "-c", save + "print(media.save('a/b.txt', BytesIO(b'content')))"
+    ).stdout.strip()
+    link = deploy.manage("shell", "-v0", "-c", save + f"print(media.url({name!r}))").stdout.strip()
+    assert fetch(urljoin(deploy.address, link), services.certificates) == (200, b"content")
+    if not services.emulated:
+        assert fetch(urljoin(deploy.address, link[:-1] + "x"), services.certificates)[0] in (403, 404)
+
+
+def fetch(url, certificates):
+    trust = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=certificates.ca))
+    try:
+        with urllib.request.build_opener(NO_PROXY, trust).open(url, timeout=10) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
 def assert_documented(servers):
     """The versions that the docs say were tested are those that Debian 12 has."""
     for server in servers:
@@ -119,8 +155,12 @@ def assert_documented(servers):
 
 
 def test_the_docs_name_every_kind_and_their_examples_are_taken():
-    for url in re.findall(r"`((?:postgres|mysql|sqlite|redis|memcached|amqp|filesystem|smtp)[+a-z]*://[^`…]+)`", DOCS):
-        check_url(url, [*database.SCHEMES, "redis", "memcached", "amqp", "filesystem", "smtp+tls"])
+    for url in re.findall(
+        r"`((?:postgres|mysql|sqlite|redis|memcached|amqp|filesystem|smtp|s3|gs)[+a-z]*://[^`…]+)`", DOCS
+    ):
+        check_url(url, [*database.SCHEMES, "redis", "memcached", "amqp", "filesystem", "smtp+tls", "s3", "gs"])
+    for url in re.findall(r"`(s3://[^`…]+)`", DOCS):
+        assert run(("python", "manage.py", "env", "--check"), **GOOD | {"MEDIA_STORAGE_URL": url}).returncode == 0
     compose = (ROOT / "docs/compose.yaml").read_text()
     variables = dict(re.findall(r"#   ([A-Z_]+)=(.*)", compose))
     assert set(variables) == {"DATABASE_URL", "CACHE_URL", "CELERY_BROKER_URL", "EMAIL_URL"}
@@ -131,7 +171,7 @@ def test_the_docs_name_every_kind_and_their_examples_are_taken():
 
 
 def tls_of(kind):
-    if kind in ("sqlite", "table", "folder"):
+    if kind in ("sqlite", "table", "folder", "directory"):
         return "local"
     return "verified" if "+" in kind else "none"
 

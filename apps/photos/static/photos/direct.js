@@ -25,10 +25,14 @@ async function send(files) {
   const all = files.reduce((sum, file) => sum + file.size, 0);
   let before = 0;
   try {
-    for (const file of files) {
+    for (const [index, file] of files.entries()) {
       const link = await sign(file);
-      tell(file.name, before / all);
-      await put(file, link, (bytes) => tell(file.name, (before + bytes) / all));
+      const text = form.dataset.sending
+        .replace("{number}", index + 1)
+        .replace("{count}", files.length)
+        .replace("{name}", () => file.name);
+      tell(text, before / all);
+      await put(file, link, (bytes) => tell(text, (before + bytes) / all));
       before += file.size;
       add("upload", link.upload);
       add("name", file.name);

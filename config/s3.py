@@ -18,7 +18,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from django.core.files.base import File
 from storages.backends.s3 import S3Storage
 
-from config.media import MEMORY, PART, StorageError, TellingStorage
+from config.media import MEMORY, StorageError, TellingStorage
+
+# Bytes up to which a file is sent in one request: parts of one that broke off would stay, and no listing shows them.
+WHOLE = 4 * 1024**3
 
 # What to do about an answer of the server; the codes are S3's.
 WRONG_KEY = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -29,7 +32,7 @@ HINTS = {
     "SignatureDoesNotMatch": WRONG_KEY,
     "ExpiredToken": "the lent key has expired, and AWS_SESSION_TOKEN with it",
     "AccessDenied": "the key's policy has to allow ListBucket, GetObject, PutObject and DeleteObject",
-    "403": "the key is wrong or its policy does not allow it",
+    "403": "the key, its policy or the clock of this machine is wrong: `manage.py probe_services` tells which",
     "RequestTimeTooSkewed": "the clock of this machine is wrong: set it by NTP",
     "SlowDown": "it has too much to do: try again later",
     "503": "it has too much to do: try again later",
@@ -62,7 +65,7 @@ class BucketStorage(TellingStorage, S3Storage):
         )
         super().__init__(
             client_config=client,
-            transfer_config=TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, use_threads=False),
+            transfer_config=TransferConfig(multipart_threshold=WHOLE, use_threads=False),
             file_overwrite=False,
             default_acl=None,
             querystring_expire=link_seconds,

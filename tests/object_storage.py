@@ -1,5 +1,8 @@
 """Object storage for the tests: Ceph's S3, an emulator of Google's, and a front that spoils what passes through it."""
 
+import contextlib
+import socket
+import time
 import uuid
 
 import boto3
@@ -8,6 +11,7 @@ from botocore.config import Config
 
 from config import buckets
 from config.settings import tls
+from tests.networks import Proxy
 from tests.processes import free_port, program
 from tests.servers import Server
 
@@ -128,3 +132,47 @@ class S3(Server):
         for process in self.store:
             process.kill()
         super().close()
+
+class Faulty(Proxy):
+    """A network in front of a plain S3, which can also break off in the middle and answer instead of the server."""
+
+    def pass_on(self):
+        self.error, self.limits, self.at_limit = b"", {}, "reset"
+        super().pass_on()
+
+    def answer(self, status, code, message):
+        """Answer each request with this error of S3's, whatever is asked."""
+        body = f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'
+        head = f"HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n"
+        self.cut()
+        self.error = [f"{head}Connection: close\r\n\r\n".encode(), body.encode()]
+
+    def stop_after(self, *, up=None, down=None, how="reset"):
+        """From so many bytes of a connection on, sent up or down, reset it, or swallow the rest of it."""
+        self.cut()
+        self.limits, self.at_limit = {"change_request": up, "change_answer": down}, how
+
+    def pump(self, source, target, change):
+        passed = 0
+        with contextlib.suppress(OSError):
+            while chunk := source.recv(65536):
+                if self.error and change == "change_request":
+                    head, body = self.error
+                    source.sendall(head if chunk.startswith(b"HEAD") else head + body)
+                    source.shutdown(socket.SHUT_WR)
+                    while source.recv(65536):  # a close with something unread would be a reset
+                        pass
+                    break
+                passed += len(chunk)
+                limit = self.limits.get(change)
+                if limit and passed > limit and self.at_limit == "reset":
+                    self.cut()
+                    break
+                time.sleep(self.seconds)
+                if not limit or passed <= limit:
+                    target.sendall(getattr(self, change)(chunk))
+        for each in (source, target):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        self.sockets.discard(source)
+        source.close()

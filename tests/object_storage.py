@@ -128,13 +128,35 @@ class S3(Server):
     def ask(self):
         self.client().list_buckets()
 
+    def change_secret(self, secret):
+        """From now on the key has another secret: who has the old one signs wrongly."""
+        self.run(
+            program("radosgw-admin"), "key", "create", "--uid", "tests",
+            "--access-key", self.access_key, "--secret-key", secret,
+        )  # fmt: skip
+
+    def objects(self):
+        """Every key in the bucket with its content."""
+        client, found = self.client(), {}
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket):
+            for entry in page.get("Contents", ()):
+                found[entry["Key"]] = client.get_object(Bucket=self.bucket, Key=entry["Key"])["Body"].read()
+        return found
+
+    def delete(self, *keys):
+        for key in keys:
+            self.client().delete_object(Bucket=self.bucket, Key=key)
+
     def close(self):
         for process in self.store:
             process.kill()
         super().close()
 
+
 class Faulty(Proxy):
     """A network in front of a plain S3, which can also break off in the middle and answer instead of the server."""
+
+    certificates = None
 
     def pass_on(self):
         self.error, self.limits, self.at_limit = b"", {}, "reset"
@@ -144,13 +166,13 @@ class Faulty(Proxy):
         """Answer each request with this error of S3's, whatever is asked."""
         body = f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'
         head = f"HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n"
-        self.cut()
         self.error = [f"{head}Connection: close\r\n\r\n".encode(), body.encode()]
+        self.cut()
 
     def stop_after(self, *, up=None, down=None, how="reset"):
         """From so many bytes of a connection on, sent up or down, reset it, or swallow the rest of it."""
-        self.cut()
         self.limits, self.at_limit = {"change_request": up, "change_answer": down}, how
+        self.cut()
 
     def pump(self, source, target, change):
         passed = 0

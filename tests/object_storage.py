@@ -1,17 +1,34 @@
 """Object storage for the tests: Ceph's S3, an emulator of Google's, and a front that spoils what passes through it."""
 
+import base64
+import collections
 import contextlib
+import email.message
+import email.policy
+import http.client
+import io
+import json
+import re
 import socket
+import ssl
+import struct
+import sys
+import threading
 import time
 import uuid
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl, unquote
 
 import boto3
 import certifi
+import google_crc32c
 from botocore.config import Config
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from config import buckets
 from config.settings import tls
-from tests.networks import Proxy
 from tests.processes import free_port, program
 from tests.servers import Server
 
@@ -53,10 +70,10 @@ class S3(Server):
         access = key | {"region": "", "endpoint_url": "", "tls": policy}
         return buckets.parse(front.url, {"timeout": 5, "link_seconds": 3600} | limits, access)
 
-    def client(self, address=None, **options):
+    def client(self, address=None, seconds=20, **options):
         """A client of the server's own, without retries; `options` are those of boto3.client()."""
         config = Config(
-            connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 1}, proxies={},
+            connect_timeout=5, read_timeout=seconds, retries={"total_max_attempts": 1}, proxies={},
             signature_version="s3v4", s3={"addressing_style": "path"},
             request_checksum_calculation="when_required", response_checksum_validation="when_required",
         )  # fmt: skip
@@ -153,48 +170,323 @@ class S3(Server):
         super().close()
 
 
-class Faulty(Proxy):
-    """A network in front of a plain S3, which can also break off in the middle and answer instead of the server."""
+class Faulty:
+    """A front before S3 that reads what passes, counts it, and spoils it as told; with certificates it is a TLS proxy.
 
-    certificates = None
+    `url` is the way through it. It begins as a good one.
+    """
+
+    def __init__(self, server, certificates=None):
+        self.server, self.certificates, self.port = server, certificates, free_port()
+        self.counts, self.sockets, self.listener = collections.Counter(), set(), None
+        self.lock, self.over = threading.Lock(), threading.Event()
+        self.pass_on()
+
+    @property
+    def address(self):
+        return f"{'https' if self.certificates else 'http'}://localhost:{self.port}"
+
+    @property
+    def url(self):
+        return f"s3://{self.server.bucket}/{self.server.prefix}?endpoint_url={self.address}&region=default"
+
+    def variables(self):
+        return self.server.variables(self)
 
     def pass_on(self):
-        self.error, self.limits, self.at_limit = b"", {}, "reset"
-        super().pass_on()
+        """Pass everything on, from now on, and let go of who waits for an answer."""
+        self.fail(None)
+        self.seconds = 0
+        if self.listener is None:
+            self.listener = ThreadingHTTPServer(("127.0.0.1", self.port), type("Handler", (Front,), {"front": self}))
+            if self.certificates:
+                context = self.certificates.server_context()
+                # The handshake is the business of each connection's own thread.
+                self.listener.socket = context.wrap_socket(
+                    self.listener.socket, server_side=True, do_handshake_on_connect=False
+                )
+            threading.Thread(target=self.listener.serve_forever, args=[0.05], daemon=True).start()
 
-    def answer(self, status, code, message):
-        """Answer each request with this error of S3's, whatever is asked."""
-        body = f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'
-        head = f"HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n"
-        self.error = [f"{head}Connection: close\r\n\r\n".encode(), body.encode()]
-        self.cut()
+    def fail(self, how, methods=(), times=sys.maxsize):
+        """From now on, fail so many requests, of these methods or of all, in one of these ways:
 
-    def stop_after(self, *, up=None, down=None, how="reset"):
-        """From so many bytes of a connection on, sent up or down, reset it, or swallow the rest of it."""
-        self.limits, self.at_limit = {"change_request": up, "change_answer": down}, how
-        self.cut()
+        "silent": no answer, and nothing is closed.
+        "SlowDown": S3's answer to who asks too much, 503.
+        "RequestTimeTooSkewed": S3's answer to a clock that is wrong, 403. No clock is turned.
+        "half": half of the body is received, or else half of the answer sent, and the connection reset.
+        "deaf": what was asked is done, and the connection reset before the answer.
+        """
+        with self.lock:
+            self.over.set()  # who waits in silence gets a reset
+            self.how, self.methods, self.times, self.over = how, methods, times, threading.Event()
 
-    def pump(self, source, target, change):
-        passed = 0
+    def delay(self, seconds):
+        """Wait so long before each request is passed on."""
+        self.seconds = seconds
+
+    def refuse(self):
+        """Close the port and reset what is open."""
+        if self.listener:
+            self.listener.shutdown()
+            self.listener.server_close()
+            self.listener = None
+        for connection in list(self.sockets):
+            reset(connection)
+
+    def take(self, method):
+        """Count the request; the way in which it fails, and the event that ends its silence."""
+        with self.lock:
+            self.counts[method] += 1
+            if not self.times or (self.methods and method not in self.methods):
+                return None, self.over
+            self.times -= 1
+            return self.how, self.over
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.refuse()
+        self.over.set()
+
+
+def reset(connection):
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+REFUSALS = {"SlowDown": 503, "RequestTimeTooSkewed": 403}
+
+
+def chunks(source, length):
+    """So many bytes of a stream, a piece at a time; who breaks off is left too."""
+    while length:
+        if not (chunk := source.read(min(length, 65536))):
+            raise ConnectionResetError
+        length -= len(chunk)
+        yield chunk
+
+
+class Front(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    front: Faulty
+
+    def setup(self):
+        super().setup()
+        self.front.sockets.add(self.connection)
+
+    def finish(self):
+        self.front.sockets.discard(self.connection)
         with contextlib.suppress(OSError):
-            while chunk := source.recv(65536):
-                if self.error and change == "change_request":
-                    head, body = self.error
-                    source.sendall(head if chunk.startswith(b"HEAD") else head + body)
-                    source.shutdown(socket.SHUT_WR)
-                    while source.recv(65536):  # a close with something unread would be a reset
-                        pass
-                    break
-                passed += len(chunk)
-                limit = self.limits.get(change)
-                if limit and passed > limit and self.at_limit == "reset":
-                    self.cut()
-                    break
-                time.sleep(self.seconds)
-                if not limit or passed <= limit:
-                    target.sendall(getattr(self, change)(chunk))
-        for each in (source, target):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-        self.sockets.discard(source)
-        source.close()
+            super().finish()
+
+    def handle(self):
+        with contextlib.suppress(OSError):
+            super().handle()
+
+    def log_message(self, *arguments):
+        pass
+
+    def handle_any(self):
+        how, over = self.front.take(self.command)
+        length = int(self.headers.get("Content-Length", 0))
+        if how == "silent":
+            over.wait()
+            self.hang_up()
+        elif how in REFUSALS:
+            collections.deque(chunks(self.rfile, length), maxlen=0)
+            self.refuse(how)
+        elif how == "half" and length:
+            collections.deque(chunks(self.rfile, length // 2), maxlen=0)
+            self.hang_up()
+        else:
+            time.sleep(self.front.seconds)
+            with contextlib.closing(self.ask()) as server:
+                for chunk in chunks(self.rfile, length):
+                    server.send(chunk)
+                answer = server.getresponse()
+                if how != "deaf":
+                    self.pass_back(answer, how == "half")
+            if how:
+                self.hang_up()
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_OPTIONS = handle_any  # noqa: N815  # the names of http.server
+
+    def ask(self):
+        """The way to the server, with the head of the request sent."""
+        if self.front.server.certificates:
+            context = ssl.create_default_context(cafile=self.front.server.certificates.ca)
+            server = http.client.HTTPSConnection("localhost", self.front.server.port, timeout=60, context=context)
+        else:
+            server = http.client.HTTPConnection("127.0.0.1", self.front.server.port, timeout=60)
+        server.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            if name.lower() not in ("connection", "expect"):  # the 100 Continue is out already
+                server.putheader(name, value)
+        server.endheaders()
+        return server
+
+    def pass_back(self, answer, half):
+        # What comes in chunks, without a length, is short: lists and refusals.
+        body = io.BytesIO(answer.read()) if answer.chunked else answer
+        length = len(body.getvalue()) if answer.chunked else answer.length or 0
+        if half and not length:
+            return  # there is no half of an answer without a body
+        self.send_response_only(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("connection", "transfer-encoding"):
+                self.send_header(name, value)
+        if answer.chunked:
+            self.send_header("Content-Length", str(length))
+        self.end_headers()
+        for chunk in chunks(body, length // 2 if half else length):
+            self.wfile.write(chunk)
+
+    def refuse(self, code):
+        body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>as the test wants</Message></Error>".encode()
+        self.send_response(REFUSALS[code])
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def hang_up(self):
+        self.close_connection = True
+        self.wfile.flush()
+        reset(self.connection)
+
+
+class GoogleEmulator:
+    """As much of Google Cloud Storage's JSON API as its client uses here: it checks no signature and no permission."""
+
+    bucket, prefix = "tests-bucket", "media"
+
+    def __init__(self):
+        self.objects, self.sessions, self.lock = {}, {}, threading.Lock()
+        self.status = 0  # what every request is answered with, if it is not 0
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (GoogleHandler,), {"emulator": self}))
+        self.address = f"http://127.0.0.1:{self.server.server_port}"
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        account = {"type": "service_account", "project_id": "tests", "client_email": "tests@tests.example"}
+        self.credentials = json.dumps(account | {"private_key": pem, "token_uri": f"{self.address}/token"})
+
+    @property
+    def url(self):
+        return f"gs://{self.bucket}/{self.prefix}"
+
+    def variables(self):
+        emulator = {"STORAGE_EMULATOR_HOST": self.address}  # read by Google's client
+        return emulator | {"MEDIA_STORAGE_URL": self.url, "GOOGLE_CREDENTIALS": self.credentials}
+
+    def storage(self):
+        """The setting of a storage for a test in this process, which has STORAGE_EMULATOR_HOST in its environment."""
+        return buckets.parse(self.url, {"timeout": 2, "link_seconds": 3600}, {"service_account": self.credentials})
+
+    def __enter__(self):
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *error):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class GoogleHandler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    emulator: GoogleEmulator
+
+    def log_message(self, *arguments):
+        pass
+
+    def answer(self, status, content=b"", **headers):
+        if not isinstance(content, bytes):
+            content, headers = json.dumps(content).encode(), {"Content_Type": "application/json"} | headers
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def missing(self, what):
+        self.answer(404, {"error": {"code": 404, "message": what}})
+
+    def handle_any(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        path, _, query = self.path.partition("?")
+        query = dict(parse_qsl(query))
+        parts = [unquote(part) for part in path.strip("/").split("/")]
+        emulator = self.emulator
+        if path == "/token":
+            return self.answer(200, {"access_token": "tests", "expires_in": 3600, "token_type": "Bearer"})
+        if emulator.status:
+            return self.answer(emulator.status, {"error": {"code": emulator.status, "message": "as the test wants"}})
+        if "b" not in parts:  # a signed link
+            return self.download(unquote(path).removeprefix(f"/{emulator.bucket}/"), query)
+        if parts[parts.index("b") + 1] != emulator.bucket:
+            return self.missing("The specified bucket does not exist.")
+        with emulator.lock:
+            if parts[0] == "upload":
+                return self.upload(query, body)
+            name = "/".join(parts[parts.index("o") + 1 :])
+            if not name:
+                return self.list(query)
+            if name not in emulator.objects:
+                return self.missing(f"No such object: {emulator.bucket}/{name}")
+            if self.command == "DELETE":
+                del emulator.objects[name]
+                return self.answer(204)
+            if query.get("alt") == "media":
+                return self.download(name, query)
+            return self.answer(200, emulator.objects[name][0])
+
+    do_GET = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815  # the names of http.server
+
+    def download(self, name, query):
+        if name not in self.emulator.objects:
+            return self.missing("No such object")
+        content = self.emulator.objects[name][1]
+        found = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if not found:
+            disposition = query.get("response-content-disposition", "attachment")
+            return self.answer(200, content, Content_Disposition=disposition)
+        start, end = int(found[1]), min(int(found[2] or len(content)), len(content) - 1)
+        where = {"Content_Range": f"bytes {start}-{end}/{len(content)}"}
+        return self.answer(206, content[start : end + 1], **where)
+
+    def list(self, query):
+        prefix, start, size = query.get("prefix", ""), query.get("startOffset", ""), int(query.get("maxResults", 1000))
+        start = max(start, query.get("pageToken", ""))
+        found = sorted(name for name in self.emulator.objects if name.startswith(prefix) and name >= start)
+        page = {"items": [self.emulator.objects[name][0] for name in found[:size]]}
+        self.answer(200, page | ({"nextPageToken": found[size]} if found[size:] else {}))
+
+    def upload(self, query, body):
+        if query["uploadType"] == "multipart":
+            message = email.message_from_bytes(
+                b"Content-Type: " + self.headers["Content-Type"].encode() + b"\r\n\r\n" + body, policy=email.policy.HTTP
+            )
+            about, content = message.iter_parts()
+            kind = {"contentType": content.get_content_type()}
+            return self.keep(kind | json.loads(about.get_payload(decode=True)), content.get_payload(decode=True))
+        if "upload_id" not in query:
+            session = uuid.uuid4().hex
+            kind = {"contentType": self.headers["X-Upload-Content-Type"]}
+            self.emulator.sessions[session] = [kind | json.loads(body), b""]
+            return self.answer(200, Location=f"{self.emulator.address}{self.path}&upload_id={session}")
+        session = self.emulator.sessions[query["upload_id"]]
+        session[1] += body
+        if not self.headers["Content-Range"].endswith(f"/{len(session[1])}"):
+            return self.answer(308, Range=f"bytes=0-{len(session[1]) - 1}")
+        return self.keep(*session)
+
+    def keep(self, about, content):
+        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        crc = base64.b64encode(google_crc32c.Checksum(content).digest()).decode()
+        facts = {"bucket": self.emulator.bucket, "size": str(len(content)), "updated": now, "crc32c": crc}
+        self.emulator.objects[about["name"]] = (about | facts, content)
+        self.answer(200, about | facts)

@@ -49,7 +49,7 @@ def test_one_row_for_each_service_with_the_variable_it_came_from(good, redis):
     result = run(PROBE, **without, REDIS_URL=redis.url)
     assert result.returncode == 0, result.stderr
     rows = [line.split() for line in result.stdout.splitlines()]
-    assert [row[0] for row in rows] == ["SERVICE", "database", "cache", "queue", "mail"]
+    assert [row[0] for row in rows] == ["SERVICE", "database", "cache", "queue", "mail", "media"]
     for row in rows[2:4]:
         assert row[1:6] == ["redis", f"127.0.0.1:{redis.port}/0", "REDIS_URL", "Redis", row[5]]
         assert row[6:] == [row[6], "ms", "none"]
@@ -67,6 +67,9 @@ def test_what_does_not_answer_is_told_within_3_s_without_a_password(good, fault)
             "CACHE_URL": f"redis://{host}/0",
             "CELERY_BROKER_URL": f"amqp://{host}/",
             "EMAIL_URL": f"smtp://{host}",
+            "MEDIA_STORAGE_URL": f"s3://bucket/prefix?endpoint_url=http://127.0.0.1:{port}",
+            "AWS_ACCESS_KEY_ID": "user",
+            "AWS_SECRET_ACCESS_KEY": SECRET,
         }
         status, found = answers(**good | variables)
         table = run(PROBE, **good | variables)
@@ -77,11 +80,12 @@ def test_what_does_not_answer_is_told_within_3_s_without_a_password(good, fault)
         "cache": f"127.0.0.1:{port}/0",
         "queue": f"127.0.0.1:{port}/",
         "mail": f"127.0.0.1:{port}",
+        "media": f"127.0.0.1:{port}/bucket/prefix",
     }
-    words = "refused" if fault == "refused" else "no answer in 3 s|timeout|timed out"
+    words = "refused|could not connect" if fault == "refused" else "no answer in 3 s|timeout|timed out"
     for answer in found.values():
         assert any(word in answer["reason"].lower() for word in words.split("|")), answer
-    assert table.stdout.count("unreachable: ") == 4
+    assert table.stdout.count("unreachable: ") == 5
     assert SECRET not in table.stdout + table.stderr + json.dumps(found)
 
 

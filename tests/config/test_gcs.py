@@ -1,0 +1,117 @@
+"""Google Cloud Storage on an emulator: the calls are made as its client makes them; signatures are not checked."""
+
+import os
+import subprocess
+import sys
+import time
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from django.core.files.base import ContentFile, File
+from django.core.files.storage import default_storage
+
+from apps.factors import probes
+from config.media import StorageError
+from tests.object_storage import GoogleEmulator
+from tests.processes import DIRECT, ROOT, free_port
+
+
+@pytest.fixture(scope="module")
+def emulator():
+    with GoogleEmulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def media(emulator, settings, monkeypatch):
+    emulator.status = 0
+    emulator.objects.clear()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator.address)
+    settings.STORAGES = settings.STORAGES | {"default": emulator.storage()}
+    return default_storage
+
+
+def test_what_is_saved_is_read_and_never_overwritten(media, emulator):
+    assert media.save("a/b.png", ContentFile(b"first")) == "a/b.png"
+    second = media.save("a/b.png", ContentFile(b"second"))
+    assert second != "a/b.png"
+    assert (media.open("a/b.png").read(), media.open(second).read()) == (b"first", b"second")
+    assert (media.size("a/b.png"), media.exists("a/b.png"), media.exists("a/c")) == (5, True, False)
+    facts = emulator.objects["media/a/b.png"][0]
+    assert (facts["contentType"], facts["contentDisposition"]) == ("image/png", "attachment")
+    assert facts["cacheControl"] == "private, max-age=3600"
+    media.delete("a/b.png")
+    media.delete("a/b.png")
+    assert not media.exists("a/b.png")
+
+
+def test_a_large_file_goes_in_parts(media, tmp_path):
+    content = os.urandom(20_000_000)
+    (tmp_path / "large").write_bytes(content)
+    with (tmp_path / "large").open("rb") as file:
+        media.save("large", File(file))
+    assert media.open("large").read() == content
+
+
+def test_keys_come_by_pages_in_order_and_after_one(media):
+    for name in "cab":
+        media.save(f"photos/{name}", ContentFile(b"x"))
+    media.save("photos-of-another/x", ContentFile(b"x"))
+    names = [name for page in media.pages("photos") for name, _changed in page]
+    assert names == ["photos/a", "photos/b", "photos/c"]
+    assert [name for page in media.pages("photos", "photos/b") for name, _changed in page] == ["photos/c"]
+
+
+def test_a_link_is_signed_expires_and_names_the_file(media):
+    media.save("a/b.png", ContentFile(b"content"))
+    link = media.url("a/b.png", parameters={"ResponseContentDisposition": 'attachment; filename="x.png"'}, expire=60)
+    query = parse_qs(urlsplit(link).query)
+    assert (query["X-Goog-Expires"], query["X-Goog-Algorithm"]) == (["60"], ["GOOG4-RSA-SHA256"])
+    assert parse_qs(urlsplit(media.url("a/b.png")).query)["X-Goog-Expires"] == ["3600"]
+    with DIRECT.open(link) as answer:
+        assert answer.read() == b"content"
+        assert answer.headers["Content-Disposition"] == 'attachment; filename="x.png"'
+
+
+def test_what_is_missing_is_a_file_not_found_and_a_missing_bucket_is_not(media, emulator, monkeypatch):
+    with pytest.raises(FileNotFoundError):
+        media.open("nothing")
+    monkeypatch.setattr(emulator, "bucket", "another")
+    for ask in (media.open, lambda name: media.save(name, ContentFile(b"x"))):
+        with pytest.raises(StorageError, match="check the bucket of MEDIA_STORAGE_URL"):
+            ask("nothing")
+    assert "The specified bucket does not exist" in probes.probe(3, ["media"])[0].reason
+
+
+@pytest.mark.parametrize(("status", "told"), [(503, "try again later"), (429, "try again later"), (403, "403")])
+def test_a_server_that_refuses_is_asked_once(media, emulator, status, told):
+    emulator.status = status
+    begun = time.monotonic()
+    for ask in (media.open, media.exists, media.delete, lambda name: media.save(name, ContentFile(b"x"))):
+        with pytest.raises(StorageError, match=told):
+            ask("a/b")
+    assert time.monotonic() - begun < 5  # its client would try again for two minutes
+
+
+def test_a_server_that_is_away_is_told_at_once(media, emulator, monkeypatch, settings):
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{free_port()}")
+    settings.STORAGES = settings.STORAGES | {"default": emulator.storage() | {}}
+    with pytest.raises(StorageError, match="does not answer"):
+        default_storage.open("a")
+
+
+def test_the_probe_tells_the_kind_and_where(media):
+    (answer,) = probes.probe(3, ["media"])
+    assert (answer.state, answer.kind, answer.address) == ("up", "gcs", "storage.googleapis.com/tests-bucket/media")
+
+
+def test_without_the_driver_it_says_what_to_install():
+    code = (
+        "import sys; sys.modules['google.cloud.storage'] = None; import config.settings; from config.env import env; "
+    )
+    code += "print(env.problems)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env={"READ_DOT_ENV": "false", "MEDIA_STORAGE_URL": "gs://bucket"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert "pip install -r requirements/gcs.txt" in result.stdout, result.stderr

@@ -144,8 +144,10 @@ class Env:
                         raise
                     continue
                 self.fallbacks[fallback] = told if secret else None
-                if raw is None and told and (made := make(told)):
-                    raw, source = made, fallback
+                if raw is None and told:
+                    source = fallback  # to which what `make` complains of belongs
+                    raw = make(told) or None
+                    source = fallback if raw else "default"
             if raw is None and in_force is REQUIRED:
                 raise ValueError("is not set")
             if raw is None:

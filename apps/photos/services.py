@@ -27,6 +27,7 @@ from apps.photos import images
 from apps.photos.direct import Arrived
 from apps.photos.models import ROOT, Photo, folder_of
 from apps.users.models import User
+from config.media import StorageError
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,9 @@ def save_uploads(owner: User, uploads: Sequence[Upload]) -> list[Photo]:
             for photo in photos:
                 photo.save(force_insert=True)
                 enqueue(make_renditions, str(photo.pk), key=f"renditions:{photo.pk}")
+    except StorageError as error:  # to delete, one would wait for it once more
+        logger.warning("objects of a failed upload are left to the purge: %s", error)
+        raise
     except BaseException:
         discard(photos)
         raise

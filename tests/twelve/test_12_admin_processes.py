@@ -77,7 +77,8 @@ def test_every_command_tells_of_its_start_and_end_and_leaves_a_row(deploy, rows,
     assert finished["message"].startswith(f"finished: {command}")
     assert "started: " not in result.stdout
     [row] = rows()
-    assert (row["command"], row["arguments"], row["status"], row["ending"]) == (command, " ".join(arguments), status, "")
+    assert (row["command"], row["arguments"]) == (command, " ".join(arguments))
+    assert (row["status"], row["ending"]) == (status, "")
     assert (row["who"], row["release"]) == (started["who"], started["release"]) == ("eve", "v42")
     assert (row["process"], row["commit"]) == (started["process"], started["commit"])
     assert row["host"]

@@ -319,7 +319,8 @@ def test_a_slow_network_delays_and_breaks_nothing(site):
     site.photo()
 
 
-def test_with_the_limits_of_the_project_a_silent_server_holds_a_request_below_25_seconds(site, tmp_path):
+def test_with_the_limits_of_the_project_a_silent_server_is_waited_for_once(site, tmp_path):
+    """Not once more to clean up: a router that waits 30 s, as Heroku's does, still gets the page."""
     variables = {name: value for name, value in site.deploy.environment.items() if name != "MEDIA_TIMEOUT"}
     deploy = Deploy(tmp_path, **variables)
     deploy.environment["PORT"] = str(deploy.port)
@@ -329,7 +330,7 @@ def test_with_the_limits_of_the_project_a_silent_server_holds_a_request_below_25
         site.front.fail("silent", ["PUT"])
         answer = visitor.upload(content=NOISE)
         assert (answer.status, answer.headers["Retry-After"]) == (503, "10")
-        assert answer.seconds < 25
+        assert answer.seconds < 2 * 5 + 1 + SLACK
         assert "could not write" in web.text
     finally:
         deploy.close()

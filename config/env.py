@@ -47,12 +47,12 @@ class Variable:
         """The value in force, safe to print: a URL without credentials and query, any other secret as ***."""
         if self.raw is None:
             return as_text(self.in_force)
-        if not self.secret:
-            return re.sub(r"(?<=://)[^/?#]*@", "***@", self.raw)
+        if not self.secret and "://" not in self.raw:
+            return self.raw
         if not self.valid:
             return "***"
-        url = re.match(r"([a-zA-Z0-9+.-]+://)(.*@)?([^?#]*)", self.raw)
-        return f"{url[1]}{'***@' if url[2] else ''}{url[3]}" if url else "***"
+        url = re.match(r"([a-zA-Z0-9+.-]+://)(.*@)?([^?#]*)(.*)", self.raw)
+        return f"{url[1]}{'***@' if url[2] else ''}{url[3]}{'' if self.secret else url[4]}" if url else "***"
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ REASONS = {MISSING, DAMAGED, TOO_MANY_PIXELS}
 
 def save_uploads(owner: User, uploads: Sequence[Upload]) -> list[Photo]:
     """Store the files, then write their rows and jobs in one transaction: all of them or none."""
-    from apps.photos.tasks import make_renditions
+    from apps.photos.tasks import delete_media, make_renditions
 
     photos = [Photo(owner=owner) for _upload in uploads]
     try:
@@ -64,8 +64,10 @@ def save_uploads(owner: User, uploads: Sequence[Upload]) -> list[Photo]:
             for photo in photos:
                 photo.save(force_insert=True)
                 enqueue(make_renditions, str(photo.pk), key=f"renditions:{photo.pk}")
-    except StorageError as error:  # to delete, one would wait for it once more
-        logger.warning("objects of a failed upload are left to the purge: %s", error)
+    except StorageError:  # a job deletes what arrived: here, one would wait for the storage once more
+        for photo in photos:
+            if photo.sha256:  # it was tried
+                enqueue(delete_media, photo.folder)
         raise
     except BaseException:
         discard(photos)

@@ -303,7 +303,7 @@ def test_the_connection_ends_in_the_middle_of_an_upload(site, how):
     site.front.pass_on()
     assert site.rows() == rows
     site.hurry()
-    wait_until(lambda: site.objects() == objects, 30, lambda: site.objects())
+    wait_until(lambda: site.objects() == objects, 30, site.objects)
 
 
 @pytest.mark.parametrize("how", ["half", "silent", "deaf", "SlowDown"])

@@ -1,9 +1,10 @@
 """What MEDIA_STORAGE_URL says: a bucket or a directory, as Django's settings of a storage."""
 
+import json
 import re
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from config.env import BASE_DIR
@@ -15,14 +16,31 @@ BUCKET_NAME = r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]"
 S3_PARAMETERS = ("region", "endpoint_url", "addressing_style")
 
 
-def parse(url: str, limits: dict[str, Any], access: dict[str, Any]) -> Any:
-    """Django's settings of the storage; `limits` are those of every bucket, `access` what leads to one.
+class Account(NamedTuple):
+    """What leads to a bucket, beside its URL; without a key the role of the process."""
+
+    key: str = ""
+    secret: str = ""
+    token: str = ""
+    region: str = ""
+    endpoint: str = ""
+
+
+def parse(
+    url: str, limits: dict[str, Any], accounts: dict[str, Account], policy: "Policy", service_account: str = ""
+) -> Any:
+    """Django's settings of the storage; `limits` are those of every bucket. The account "" is the standard variables'.
 
     Raises ValueError, without a credential in it, for what cannot work.
     """
     scheme, authority, path, query, fragment = urlsplit(url)
     if fragment:
         raise ValueError("has a # in it; write it as %23")
+    parameters = dict(parse_qsl(query, keep_blank_values=True))
+    account = accounts[parameters.pop("account", "")] if scheme == "s3" else Account()
+    allowed = S3_PARAMETERS if scheme == "s3" else ()
+    if unknown := sorted(parameters.keys() - set(allowed)):
+        raise ValueError(f"has the parameter {unknown[0]!r}; {', '.join(allowed) or 'none'} may be given")
     if scheme == "file":
         if authority:
             raise ValueError("names a host; write a directory with three slashes, as in file:///srv/media")
@@ -36,23 +54,20 @@ def parse(url: str, limits: dict[str, Any], access: dict[str, Any]) -> Any:
     if prefix and {"", ".", ".."} & set(prefix.split("/")):
         raise ValueError(f"has a prefix with an empty part or a dot for one: {prefix!r}")
     options = limits | {"bucket_name": authority, "location": prefix}
-    parameters = dict(parse_qsl(query, keep_blank_values=True))
-    allowed = S3_PARAMETERS if scheme == "s3" else ()
-    if unknown := sorted(parameters.keys() - set(allowed)):
-        raise ValueError(f"has the parameter {unknown[0]!r}; {', '.join(allowed) or 'none'} may be given")
     if scheme == "s3":
-        return {"BACKEND": "config.s3.BucketStorage", "OPTIONS": options | s3(authority, parameters, access)}
+        options |= s3(authority, parameters, account, policy)
+        return {"BACKEND": "config.s3.BucketStorage", "OPTIONS": options}
     if not google_is_installed():
         raise ValueError("needs google-cloud-storage, which is not installed: pip install -r requirements/gcs.txt")
-    return {"BACKEND": "config.gcs.BucketStorage", "OPTIONS": options | {"service_account": access["service_account"]}}
+    return {"BACKEND": "config.gcs.BucketStorage", "OPTIONS": options | {"service_account": service_account}}
 
 
-def s3(bucket: str, parameters: dict[str, str], access: dict[str, Any]) -> dict[str, Any]:
+def s3(bucket: str, parameters: dict[str, str], account: Account, policy: "Policy") -> dict[str, Any]:
     """Where the server is and how it is spoken to: always said, so that nothing is left to the client's own files."""
-    if bool(access["access_key"]) != bool(access["secret_key"]):
+    if bool(account.key) != bool(account.secret):
         raise ValueError("has one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; set both, or none for a role")
-    endpoint = parameters.get("endpoint_url") or access["endpoint_url"]
-    region = parameters.get("region") or access["region"]
+    endpoint = parameters.get("endpoint_url") or account.endpoint
+    region = parameters.get("region") or account.region
     if not endpoint and not region:
         raise ValueError("names no region; add ?region=eu-central-1, or ?endpoint_url=https://… for another than AWS")
     style = parameters.get("addressing_style") or ("path" if endpoint else "virtual")
@@ -64,11 +79,10 @@ def s3(bucket: str, parameters: dict[str, str], access: dict[str, Any]) -> dict[
     parts = urlsplit(endpoint)
     if re.search(r"[._]", bucket) or re.fullmatch(r"[\d.]+|.*:.*", parts.hostname or ""):
         style = "path"  # as the client does by itself: neither has a name, with a certificate, for the bucket
-    policy: Policy = access["tls"]
     return {
-        "access_key": access["access_key"] or None,  # None: the role
-        "secret_key": access["secret_key"] or None,
-        "security_token": access["security_token"] or None,
+        "access_key": account.key or None,  # None: the role
+        "secret_key": account.secret or None,
+        "security_token": (account.key and account.token) or None,
         "region_name": region or "us-east-1",  # what servers without regions take
         "endpoint_url": f"{parts.scheme}://{parts.netloc}",
         "addressing_style": style,
@@ -90,14 +104,33 @@ def from_cloudcube(url: str) -> str:
         raise ValueError("is not of the form https://bucket.s3.amazonaws.com/folder")
     bucket, region, folder = found.groups()
     named = {"cloud-cube-eu": "eu-west-1", "cloud-cube-jp": "ap-northeast-1"}
-    return f"s3://{bucket}/{folder}?region={region or named.get(bucket, 'us-east-1')}"
+    return f"s3://{bucket}/{folder}?account=cloudcube&region={region or named.get(bucket, 'us-east-1')}"
 
 
-def origins(storage: dict[str, Any]) -> list[str]:
-    """From where a browser gets signed links of this storage; none for a directory, which this site serves itself."""
+def check_service_account(text: str) -> None:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or {"client_email", "private_key", "token_uri"} - found.keys():
+        raise ValueError("is not the JSON of a service account's key, with client_email, private_key and token_uri")
+
+
+def sources(storage: dict[str, Any]) -> list[str]:
+    """From where a browser gets signed links, as a Content-Security-Policy names it; none for a directory."""
     options = storage.get("OPTIONS", {})
-    if "endpoint_url" in options:
+    bucket = options.get("bucket_name")
+    if is_s3(storage):
         scheme, _, host = options["endpoint_url"].partition("://")
-        prefix = f"{options['bucket_name']}." if options["addressing_style"] == "virtual" else ""
-        return [f"{scheme}://{prefix}{host}"]
-    return ["https://storage.googleapis.com"] if "bucket_name" in options else []
+        virtual = options["addressing_style"] == "virtual"
+        return [f"{scheme}://{bucket}.{host}" if virtual else f"{scheme}://{host}/{bucket}/"]
+    return [f"https://storage.googleapis.com/{bucket}/"] if bucket else []
+
+
+def is_s3(storage: dict[str, Any]) -> bool:
+    return "endpoint_url" in storage.get("OPTIONS", {})
+
+
+def is_aws(storage: dict[str, Any]) -> bool:
+    host = urlsplit(storage["OPTIONS"]["endpoint_url"]).hostname or ""
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))

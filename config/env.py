@@ -176,13 +176,16 @@ class Env:
         values = set()
         secrets = [variable.raw for variable in self.variables.values() if variable.secret]
         for raw in filter(None, [*secrets, *self.fallbacks.values()]):
+            is_url = re.match(r"[a-zA-Z0-9+.-]+://", raw)
             authority, _, query = raw.partition("://")[2].partition("?")
             password = authority.rpartition("@")[0].partition(":")[2]
             options = [part.partition("=")[2] for part in query.split("&")]
             # sslmode=require is no secret: a plain word would mask innocent text.
             found = [password, *(option for option in options if not re.fullmatch(r"[a-z]+(-[a-z]+)?", option))]
-            if "://" not in raw:
-                found = [raw, *raw.split(",")]
+            if not is_url:
+                # Of a key in JSON, each of its lines: an event may have them one by one.
+                lines = [line for line in re.split(r"\\n|[\n\"]", raw) if len(line) >= 30 and "://" not in line]
+                found = [raw, *raw.split(","), *lines]
             values |= {form.strip() for part in found for form in (part, unquote(part))}
         return {value for value in values if len(value) >= 6}  # a shorter one would mask innocent text
 
@@ -190,9 +193,13 @@ class Env:
         """Names in the environment that look like a misspelt variable, each as a sentence."""
         names = [*self.variables, *self.fallbacks]
         known = {*names, *(f"{name}_FILE" for name in names)}
+        # Nobody types what a platform sets, and of its short names many are somebody else's.
+        typed = {name for name in known if "_" in name} - {
+            each.name for each in self.variables.values() if each.platform
+        }
         found = []
         for name in sorted(set(os.environ) - known):
-            meant = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
+            meant = difflib.get_close_matches(name, typed | {"DEBUG"}, n=1, cutoff=0.9)
             found += [f"{name}: did you mean {meant[0]}?"] if meant else []
         return found
 

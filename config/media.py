@@ -23,6 +23,7 @@ from django.views.decorators.csp import csp_override
 
 MEMORY = 1024 * 1024  # bytes of a file of a bucket that are held in memory; the rest is in the temporary folder
 PART = 8 * 1024 * 1024  # bytes of a large file that are in memory on the way to a bucket
+INCOMING = "incoming"  # the folder of a bucket into which browsers put uploads, and from which nothing is copied in
 PAGE = 1000  # entries of a listing at a time, as of S3
 
 
@@ -147,7 +148,7 @@ def serve_media(request: HttpRequest, name: str) -> FileResponse:
         response = FileResponse(default_storage.open(name))
     except (FileNotFoundError, IsADirectoryError, SuspiciousFileOperation) as error:
         raise Http404 from error
-    response["Content-Disposition"] = disposition or "inline"
+    response["Content-Disposition"] = disposition or "attachment"
     response["Cache-Control"] = f"private, max-age={max(int(expires) - int(time.time()), 0)}"
     response["X-Content-Type-Options"] = "nosniff"
     return response

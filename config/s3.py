@@ -55,7 +55,7 @@ class BucketStorage(TellingStorage, S3Storage):
         client = Config(
             signature_version="s3v4",
             s3={"addressing_style": options.pop("addressing_style")},
-            connect_timeout=min(timeout, 2),
+            connect_timeout=timeout,  # of each write of a body, too
             read_timeout=timeout,
             retries={"mode": "standard", "total_max_attempts": 2},
             tcp_keepalive=True,
@@ -75,18 +75,23 @@ class BucketStorage(TellingStorage, S3Storage):
         )
 
     @property
-    def connection(self) -> Any:
-        """One for the process, where django-storages has one for each thread: its client may be shared by threads."""
+    def made(self) -> tuple[Any, Any]:
+        """One client for the process, where django-storages has one for each thread: threads may share it."""
         key = os.getpid(), self._way
         with self._lock:
             if key not in self._made:
                 options = {"region_name": self.region_name, "endpoint_url": self.endpoint_url, "verify": self.verify}
-                self._made[key] = self._create_session().resource("s3", config=self.client_config, **options)
+                made = self._create_session().resource("s3", config=self.client_config, **options)
+                self._made[key] = made, made.Bucket(self.bucket_name)
             return self._made[key]
 
     @property
+    def connection(self) -> Any:
+        return self.made[0]
+
+    @property
     def bucket(self) -> Any:
-        return self.connection.Bucket(self.bucket_name)  # not kept: after a fork it would be the parent's
+        return self.made[1]
 
     @property
     def client(self) -> Any:

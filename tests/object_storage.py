@@ -59,6 +59,7 @@ class S3(Server):
             "MEDIA_STORAGE_URL": front.url,
             "AWS_ACCESS_KEY_ID": self.access_key,
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "MEDIA_DIRECT_UPLOAD": "on",
         }
         return found | ({CA_VARIABLE: str(front.certificates.ca)} if front.certificates else {})
 
@@ -66,9 +67,8 @@ class S3(Server):
         """The setting of a storage for a test in this process."""
         front = front or self
         policy = tls.Policy(True, str(front.certificates.ca) if front.certificates else certifi.where())
-        key = {"access_key": self.access_key, "secret_key": self.secret_key, "security_token": ""}
-        access = key | {"region": "", "endpoint_url": "", "tls": policy}
-        return buckets.parse(front.url, {"timeout": 5, "link_seconds": 3600} | limits, access)
+        accounts = {"": buckets.Account(self.access_key, self.secret_key)}
+        return buckets.parse(front.url, {"timeout": 5, "link_seconds": 3600} | limits, accounts, policy)
 
     def client(self, address=None, seconds=20, **options):
         """A client of the server's own, without retries; `options` are those of boto3.client()."""
@@ -384,7 +384,8 @@ class GoogleEmulator:
 
     def storage(self):
         """The setting of a storage for a test in this process, which has STORAGE_EMULATOR_HOST in its environment."""
-        return buckets.parse(self.url, {"timeout": 2, "link_seconds": 3600}, {"service_account": self.credentials})
+        policy = tls.Policy(True, certifi.where())
+        return buckets.parse(self.url, {"timeout": 2, "link_seconds": 3600}, {}, policy, self.credentials)
 
     def __enter__(self):
         threading.Thread(target=self.server.serve_forever, daemon=True).start()

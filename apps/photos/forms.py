@@ -75,6 +75,7 @@ def checked_header(file: "UploadedFile[Any]") -> images.Header:
 
 class UploadForm(forms.Form):
     photos = ImagesField(label=gettext_lazy("Photos"))
+    max_files = property(lambda form: settings.UPLOAD_MAX_FILES)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

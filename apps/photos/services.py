@@ -6,12 +6,14 @@ when a process is killed in between belongs to no row, and the purge finds it.
 
 import hashlib
 import logging
+import math
 import shutil
 import unicodedata
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from itertools import chain
 from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
@@ -24,10 +26,10 @@ from django.utils.translation import gettext_noop
 
 from apps.jobs.services import PermanentFailure, enqueue
 from apps.photos import images
-from apps.photos.direct import Arrived
+from apps.photos.direct import Arrived, check_time
 from apps.photos.models import ROOT, Photo, folder_of
 from apps.users.models import User
-from config.media import StorageError
+from config.media import INCOMING, StorageError
 
 logger = logging.getLogger(__name__)
 
@@ -52,18 +54,23 @@ UNEXPECTED = gettext_noop("The photo could not be prepared. Its original is safe
 REASONS = {MISSING, DAMAGED, TOO_MANY_PIXELS}
 
 
-def save_uploads(owner: User, uploads: Sequence[Upload]) -> list[Photo]:
-    """Store the files, then write their rows and jobs in one transaction: all of them or none."""
+def save_uploads(owner: User, uploads: Sequence[Upload], deadline: float = math.inf) -> list[Photo]:
+    """Store the files, then write their rows and jobs in one transaction: all of them or none.
+
+    Raises StorageError when that takes until the `deadline`, in monotonic seconds.
+    """
     from apps.photos.tasks import delete_media, make_renditions
 
     photos = [Photo(owner=owner) for _upload in uploads]
     try:
         for photo, (file, header) in zip(photos, uploads, strict=True):
+            check_time(deadline)
             store_original(photo, file, header)
         with transaction.atomic():
             for photo in photos:
                 photo.save(force_insert=True)
                 enqueue(make_renditions, str(photo.pk), key=f"renditions:{photo.pk}")
+            forget(uploads)
     except StorageError:  # a job deletes what arrived: here, one would wait for the storage once more
         for photo in photos:
             if photo.sha256:  # it was tried
@@ -72,10 +79,15 @@ def save_uploads(owner: User, uploads: Sequence[Upload]) -> list[Photo]:
     except BaseException:
         discard(photos)
         raise
-    for file, _header in uploads:
-        if isinstance(file, Arrived):
-            file.forget()
     return photos
+
+
+def forget(uploads: Sequence[Upload]) -> None:
+    """Have deleted what browsers put into the bucket, once its photos are written."""
+    from apps.photos.tasks import delete_media
+
+    if folders := [folder for file, _header in uploads if isinstance(file, Arrived) for folder in file.folders]:
+        enqueue(delete_media, *folders)
 
 
 def store_original(photo: Photo, file: "File[Any]", header: images.Header) -> None:
@@ -199,7 +211,8 @@ def pages(folder: str, after: str = "") -> Iterator[list[tuple[str, datetime]]]:
 def orphaned_media(after: str = "") -> Iterator[Page]:
     """Look at all that is stored, `after` the key up to which it was looked at before, in constant memory."""
     before = timezone.now() - ORPHAN_AGE
-    for page in pages(ROOT, after):
+    roots = [ROOT] if after.startswith(f"{ROOT}/") else [INCOMING, ROOT]  # in the order of their names
+    for page in chain.from_iterable(pages(root, after) for root in roots):
         owned = owned_keys([key for key, _changed in page])
         if page:
             yield Page([key for key, changed in page if key not in owned and changed < before], len(page), page[-1][0])

@@ -3,7 +3,7 @@ from django.core.files.storage import default_storage
 from apps.jobs.services import enqueue, job
 from apps.photos import services
 
-PURGE_PAGES = 100  # of 1000 keys at most; a minute or so
+PURGE_PAGES = 10  # of 1000 keys at most: a minute, if all of them are deleted
 
 
 @job(on_failure=services.mark_failed)
@@ -12,8 +12,9 @@ def make_renditions(pk: str) -> None:
 
 
 @job()
-def delete_media(folder: str) -> None:
-    services.delete_media(folder)
+def delete_media(*folders: str) -> None:
+    for folder in folders:
+        services.delete_media(folder)
 
 
 @job()

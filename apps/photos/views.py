@@ -1,6 +1,8 @@
+import time
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
@@ -19,6 +21,7 @@ from apps.photos.models import Photo
 from apps.users.models import User
 
 PHOTOS_PER_PAGE = 24
+UPLOAD_SECONDS = 15  # until the last file is begun with; a router waits 30 s
 
 
 class Request(HttpRequest):
@@ -32,24 +35,25 @@ class Request(HttpRequest):
 @never_cache  # the same address answers a browser with a page and htmx with a part of it
 @require_http_methods(["GET", "HEAD", "POST"])
 def photo_list(request: Request) -> HttpResponse:
-    form = UploadForm(request.POST, with_arrived(request)) if request.method == "POST" else UploadForm()
+    deadline = time.monotonic() + UPLOAD_SECONDS
+    form = UploadForm(request.POST, with_arrived(request, deadline)) if request.method == "POST" else UploadForm()
     if form.is_valid():
-        count = len(services.save_uploads(request.user, form.cleaned_data["photos"]))
+        count = len(services.save_uploads(request.user, form.cleaned_data["photos"], deadline))
         messages.success(request, ngettext("%d photo is uploaded.", "%d photos are uploaded.", count) % count)
         return redirect("photos:list")
     page = Paginator(Photo.objects.filter(owner=request.user), PHOTOS_PER_PAGE).get_page(request.GET.get("page"))
     waiting = any(photo.state == Photo.State.WAITING for photo in page)
     template = "photos/list.html#grid" if request.htmx else "photos/list.html"
-    context = {"form": form, "page": page, "waiting": waiting, "direct": direct.is_offered()}
+    context = {"form": form, "page": page, "waiting": waiting, "direct": settings.MEDIA_DIRECT_UPLOAD}
     return render(request, template, context)
 
 
-def with_arrived(request: Request) -> "MultiValueDict[str, Any]":
+def with_arrived(request: Request, deadline: float) -> "MultiValueDict[str, Any]":
     """The files of the form, with those that the browser has put into the bucket by itself."""
     files: Any = request.FILES.copy()
     posted = request.POST
-    if direct.is_offered():
-        arrived = direct.arrived(request.user, posted.getlist("upload"), posted.getlist("name"))
+    if settings.MEDIA_DIRECT_UPLOAD:
+        arrived = direct.arrived(request.user, posted.getlist("upload"), posted.getlist("name"), deadline)
         for file in arrived:
             files.appendlist("photos", file)
     return files
@@ -59,7 +63,7 @@ def with_arrived(request: Request) -> "MultiValueDict[str, Any]":
 @require_POST
 def photo_sign(request: Request) -> JsonResponse:
     """Where a browser may put one file itself; answers with an error to show, or 404 where the storage takes none."""
-    if not direct.is_offered():
+    if not settings.MEDIA_DIRECT_UPLOAD:
         raise Http404
     form = SignForm(request.POST)
     if not form.is_valid():

@@ -1,8 +1,6 @@
 """Where uploads are kept, by MEDIA_STORAGE_URL, and the limits of what people may upload."""
 
-import json
 from typing import Any
-from urllib.parse import urlencode
 
 from config import buckets
 from config.env import env
@@ -10,60 +8,48 @@ from config.env import env
 from .tls import S3_TLS
 
 
-def _platform(name: str) -> str:
-    return env.str(name, default="", platform=True, help="Of object storage, as a platform or an add-on tells it.")
-
-
-def bucketeer(bucket: str) -> str:
-    return s3(bucket, region=_bucketeer_region)
-
-
-def tigris(bucket: str) -> str:
-    # Its name alone could be anybody's: it counts beside the endpoint that comes with it.
-    return s3(bucket, endpoint_url=_endpoint, region=_region, addressing_style="virtual") if _endpoint else ""
-
-
-def railway(bucket: str) -> str:
-    endpoint = _railway_endpoint
-    return s3(bucket, endpoint_url=endpoint, region=_railway_region, addressing_style="virtual") if endpoint else ""
-
-
-def s3(bucket: str, **options: str) -> str:
-    return f"s3://{bucket}?{urlencode({name: value for name, value in options.items() if value})}"
+def _platform(name: str, secret: bool = False) -> str:
+    told = "Of object storage, as a platform or an add-on tells it."
+    return env.str(name, default="", platform=True, secret=secret, help=told)
 
 
 _regions = _platform("AWS_REGION"), _platform("AWS_DEFAULT_REGION")
-_region = next(filter(None, _regions), "")
-_endpoint = _platform("AWS_ENDPOINT_URL_S3")
-_bucketeer_region = _platform("BUCKETEER_AWS_REGION")
-_railway_endpoint, _railway_region = _platform("ENDPOINT"), _platform("REGION")
-
-_key_id = env.str(
-    "AWS_ACCESS_KEY_ID",
-    default="",
-    blank=True,
-    secret=True,
-    fallbacks=dict.fromkeys(("BUCKETEER_AWS_ACCESS_KEY_ID", "CLOUDCUBE_ACCESS_KEY_ID", "ACCESS_KEY_ID"), str),
-    help="The key to an s3:// bucket; without one the role that the platform gives its processes is used.",
-)
-_secret_key = env.str(
-    "AWS_SECRET_ACCESS_KEY",
-    default="",
-    blank=True,
-    secret=True,
-    fallbacks=dict.fromkeys(
-        ("BUCKETEER_AWS_SECRET_ACCESS_KEY", "CLOUDCUBE_SECRET_ACCESS_KEY", "SECRET_ACCESS_KEY"), str
+# Whoever gave the bucket gives its key as well: a key that stands beside it may be for something else.
+_accounts = {
+    "": buckets.Account(
+        env.str(
+            "AWS_ACCESS_KEY_ID",
+            default="",
+            blank=True,
+            secret=True,
+            help="The key to an s3:// bucket; without one the role that the platform gives its processes is used.",
+        ),
+        env.str("AWS_SECRET_ACCESS_KEY", default="", blank=True, secret=True, help="The secret of AWS_ACCESS_KEY_ID."),
+        _platform("AWS_SESSION_TOKEN", secret=True),
+        next(filter(None, _regions), ""),
+        _platform("AWS_ENDPOINT_URL_S3"),
     ),
-    help="The secret of AWS_ACCESS_KEY_ID.",
-)
-_token = env.str("AWS_SESSION_TOKEN", default="", platform=True, secret=True, help="Of a key that is lent for a time.")
-
+    "bucketeer": buckets.Account(
+        _platform("BUCKETEER_AWS_ACCESS_KEY_ID", secret=True),
+        _platform("BUCKETEER_AWS_SECRET_ACCESS_KEY", secret=True),
+        region=_platform("BUCKETEER_AWS_REGION"),
+    ),
+    "cloudcube": buckets.Account(
+        _platform("CLOUDCUBE_ACCESS_KEY_ID", secret=True), _platform("CLOUDCUBE_SECRET_ACCESS_KEY", secret=True)
+    ),
+    "railway": buckets.Account(
+        _platform("ACCESS_KEY_ID", secret=True),
+        _platform("SECRET_ACCESS_KEY", secret=True),
+        region=_platform("REGION"),
+        endpoint=_platform("ENDPOINT"),
+    ),
+}
 _service_account = env.str(
     "GOOGLE_CREDENTIALS",
     default="",
     blank=True,
     secret=True,
-    check=json.loads,
+    check=buckets.check_service_account,
     help="The JSON of a service account's key to a gs:// bucket; without one the platform's role is used.",
 )
 
@@ -77,9 +63,8 @@ _timeout = env.int(
 
 
 def parse(url: str) -> Any:
-    key = {"access_key": _key_id, "secret_key": _secret_key, "security_token": _token}
-    access = key | {"region": _region, "endpoint_url": _endpoint, "tls": S3_TLS, "service_account": _service_account}
-    return buckets.parse(url, {"timeout": _timeout, "link_seconds": MEDIA_LINK_SECONDS}, access)
+    limits = {"timeout": _timeout, "link_seconds": MEDIA_LINK_SECONDS}
+    return buckets.parse(url, limits, _accounts, S3_TLS, _service_account)
 
 
 MEDIA_STORAGE = env.url(
@@ -89,15 +74,28 @@ MEDIA_STORAGE = env.url(
     parse=parse,
     secret=False,
     fallbacks={
-        "BUCKETEER_BUCKET_NAME": bucketeer,
+        "BUCKETEER_BUCKET_NAME": "s3://{}?account=bucketeer".format,
         "CLOUDCUBE_URL": buckets.from_cloudcube,
-        "BUCKET_NAME": tigris,
-        "BUCKET": railway,
+        # Names that could be anybody's: each counts beside the endpoint that comes with it.
+        "BUCKET_NAME": lambda bucket: _accounts[""].endpoint and f"s3://{bucket}?addressing_style=virtual",
+        "BUCKET": lambda bucket: (
+            _accounts["railway"].endpoint and f"s3://{bucket}?account=railway&addressing_style=virtual"
+        ),
     },
     example="s3://bucket/prefix?region=eu-central-1",
     help="Where uploads are kept: a bucket (s3, gs), or a directory that every process shares (file:// is var/media).",
 ) or {"BACKEND": "django.core.files.storage.InMemoryStorage"}
-MEDIA_ORIGINS = buckets.origins(MEDIA_STORAGE)  # from where a browser loads media, beside this site
+MEDIA_SOURCES = buckets.sources(MEDIA_STORAGE)  # from where a browser loads media, beside this site
+_direct = env.str(
+    "MEDIA_DIRECT_UPLOAD",
+    default="auto",
+    choices=("auto", "on", "off"),
+    help="Let browsers put uploads into the s3:// bucket themselves; auto: on AWS. For others ask `create_bucket`.",
+)
+# Other servers than Amazon's may obey headers that nobody signed, and so read to a person what is not his.
+MEDIA_DIRECT_UPLOAD = buckets.is_s3(MEDIA_STORAGE) and (
+    _direct == "on" or (_direct == "auto" and buckets.is_aws(MEDIA_STORAGE))
+)
 
 FILE_UPLOAD_HANDLERS = [
     "config.media.BoundedUploadHandler",

@@ -4,7 +4,7 @@ from django.utils.csp import CSP
 
 from config.env import REQUIRED, env
 
-from .media import MEDIA_ORIGINS
+from .media import MEDIA_DIRECT_UPLOAD, MEDIA_SOURCES
 
 
 def check_host(name: str) -> None:
@@ -71,9 +71,9 @@ SECURE_CSP = {
     "default-src": [CSP.SELF],
     "script-src": [CSP.SELF, CSP.NONCE],
     "style-src": [CSP.SELF, CSP.NONCE],
-    "img-src": [CSP.SELF, *MEDIA_ORIGINS],
-    "media-src": [CSP.SELF, *MEDIA_ORIGINS],
-    "connect-src": [CSP.SELF, *MEDIA_ORIGINS],  # uploads straight to the bucket
+    "img-src": [CSP.SELF, *MEDIA_SOURCES],
+    "media-src": [CSP.SELF, *MEDIA_SOURCES],
+    "connect-src": [CSP.SELF, *(MEDIA_SOURCES if MEDIA_DIRECT_UPLOAD else [])],
     "object-src": [CSP.NONE],
     "base-uri": [CSP.NONE],
     "form-action": [CSP.SELF],

@@ -8,10 +8,14 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 FOR_AWS = """Amazon's buckets are made by who may make them, not with the key of a site:
   aws s3 mb s3://{bucket} --region {region}
   aws s3api put-bucket-cors --bucket {bucket} --cors-configuration '{cors}'"""
+SAFE = """A link does no more than was signed. If MEDIA_DIRECT_UPLOAD is not set, set it to on:
+browsers then put uploads into the bucket themselves."""
+UNSAFE = """This server obeys headers that a link does not sign ({}): with one,
+a person could read the whole bucket. Leave MEDIA_DIRECT_UPLOAD unset or off; uploads then go through the site."""
 
 
 class Command(BaseCommand):
-    help = "Makes the bucket of MEDIA_STORAGE_URL, and lets pages of this site put files into it (its CORS rule)."
+    help = "Makes the bucket of MEDIA_STORAGE_URL, and lets pages of this site put files into it, if that is safe."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--origin", action="append", help="An origin of the pages; else those of ALLOWED_HOSTS.")
@@ -21,33 +25,27 @@ class Command(BaseCommand):
         storage: Any = default_storage
         if not hasattr(storage, "presign_put"):
             raise CommandError("MEDIA_STORAGE_URL is no s3:// bucket, so there is none to make.")
-        bucket, origins = storage.bucket_name, origin or own_origins()
-        rule = {"AllowedMethods": ["PUT"], "AllowedOrigins": origins, "AllowedHeaders": ["*"], "MaxAgeSeconds": 3600}
-        if ".amazonaws.com" in storage.endpoint_url:
-            cors = json.dumps({"CORSRules": [rule]})
-            self.stdout.write(FOR_AWS.format(bucket=bucket, region=storage.region_name, cors=cors))
+        from apps.ops import bucket
+
+        if not (origins := origin or own_origins()):
+            raise CommandError("ALLOWED_HOSTS is empty: name the origins of the pages by --origin https://…")
+        name, where = storage.bucket_name, storage.endpoint_url
+        if ".amazonaws.com" in where:
+            cors = json.dumps({"CORSRules": [bucket.cors_rule(origins)]})
+            self.stdout.write(FOR_AWS.format(bucket=name, region=storage.region_name, cors=cors))
             return
         if dry_run:
-            self.stdout.write(f"Would make {bucket} at {storage.endpoint_url}, for PUT from {', '.join(origins)}.")
+            self.stdout.write(f"Would make {name} at {where}, for PUT from {', '.join(origins)}.")
             return
         try:
-            with storage.telling("make the bucket", bucket):
-                made = create(storage.client, bucket)
-            with storage.telling("set the CORS rule of", bucket):
-                storage.client.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]})
-                (said,) = storage.client.get_bucket_cors(Bucket=bucket)["CORSRules"]
+            self.stdout.write(f"{name} at {where}: {'made' if bucket.create(storage) else 'was there'}.")
+            self.stdout.write(f"PUT is allowed from {', '.join(bucket.allow(storage, origins))}.")
+            if obeyed := bucket.obeyed_unsigned(storage):
+                bucket.forbid_copies(storage)
+                obeyed = bucket.obeyed_unsigned(storage)
         except OSError as error:
             raise CommandError(str(error)) from error
-        self.stdout.write(f"{bucket} at {storage.endpoint_url}: {'made' if made else 'was there'}.")
-        self.stdout.write(f"PUT is allowed from {', '.join(sorted(said['AllowedOrigins']))}.")
-
-
-def create(client: Any, bucket: str) -> bool:
-    """Whether it was not there before."""
-    if any(own["Name"] == bucket for own in client.list_buckets()["Buckets"]):
-        return False
-    client.create_bucket(Bucket=bucket)
-    return True
+        self.stdout.write(UNSAFE.format(", ".join(obeyed)) if obeyed else SAFE)
 
 
 def own_origins() -> list[str]:

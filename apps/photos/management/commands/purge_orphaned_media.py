@@ -1,10 +1,11 @@
 from typing import Any
 
 from django.core.files.storage import default_storage
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
 from apps.photos.services import orphaned_media
+from config.media import StorageError
 
 
 class Command(BaseCommand):
@@ -16,7 +17,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, dry_run: bool, after: str, **options: Any) -> None:
         orphans = total = 0
-        stopped, done = f"Stopped; go on with --after '{after}'. ", "Would delete" if dry_run else "Deleted"
+        stopped, done = "Stopped. ", "Would delete" if dry_run else "Deleted"
         try:
             with tqdm(unit=" objects", disable=None) as progress:  # None: only on a terminal
                 for page in orphaned_media(after):
@@ -28,6 +29,8 @@ class Command(BaseCommand):
                     stopped = f"Stopped; go on with --after '{page.last}'. "
                     progress.update(page.total)
             stopped = ""
+        except StorageError as error:
+            raise CommandError(str(error)) from error
         finally:  # a signal raises, too
             plural = "" if orphans == 1 else "s"
             self.stdout.write(f"{stopped}{done} {orphans} orphaned object{plural} of {total}.")

@@ -1,5 +1,6 @@
 // Puts the chosen files straight into the bucket, then posts the form with their names instead of their bytes.
 // Where the bucket cannot be reached from here, the form is posted as it is without JavaScript: with the files.
+const PATIENCE = 20_000; // milliseconds without progress
 const form = document.querySelector("form[data-sign]");
 const chooser = form.querySelector("input[type=file]");
 const button = form.querySelector("button");
@@ -8,6 +9,10 @@ const status = form.querySelector("[role=status]");
 form.addEventListener("submit", (event) => {
   if (!chooser.files.length) return;
   event.preventDefault();
+  if (chooser.files.length > form.dataset.max) {
+    tell(form.dataset.many.replace("{max}", form.dataset.max));
+    return;
+  }
   button.disabled = true;
   send([...chooser.files]);
 });
@@ -67,10 +72,21 @@ function put(file, link, progress) {
     const request = new XMLHttpRequest(); // fetch does not tell how far an upload is
     request.open("PUT", link.url);
     request.setRequestHeader("Content-Type", link.type);
-    request.upload.addEventListener("progress", (event) => progress(event.loaded));
+    let stall;
+    const patience = () => {
+      clearTimeout(stall);
+      stall = setTimeout(() => request.abort(), PATIENCE);
+    };
+    request.upload.addEventListener("progress", (event) => {
+      patience();
+      progress(event.loaded);
+    });
+    request.addEventListener("abort", () => reject(new Error("no progress")));
+    request.addEventListener("loadend", () => clearTimeout(stall));
     request.addEventListener("load", () => (request.status === 200 ? resolve() : reject(request.status)));
     request.addEventListener("error", reject);
     request.send(file);
+    patience();
   });
 }
 

@@ -37,7 +37,9 @@ def parse(
     if fragment:
         raise ValueError("has a # in it; write it as %23")
     parameters = dict(parse_qsl(query, keep_blank_values=True))
-    account = accounts[parameters.pop("account", "")] if scheme == "s3" else Account()
+    account = Account()
+    if scheme == "s3" and parameters.get("account", "") in accounts:  # as a fallback of the URL says
+        account = accounts[parameters.pop("account", "")]
     allowed = S3_PARAMETERS if scheme == "s3" else ()
     if unknown := sorted(parameters.keys() - set(allowed)):
         raise ValueError(f"has the parameter {unknown[0]!r}; {', '.join(allowed) or 'none'} may be given")

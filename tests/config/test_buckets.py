@@ -12,18 +12,18 @@ from tests.processes import GOOD, named, run, told
 
 CA = "/ca.pem"
 LIMITS = {"timeout": 5, "link_seconds": 60}
-ACCESS = {
-    "access_key": "the-key-id", "secret_key": "hunter2+/", "security_token": "", "region": "", "endpoint_url": "",
-    "tls": Policy(True, CA), "service_account": "",
-}  # fmt: skip
-SHOW = "import json; from config.env import env; from config import settings; env.exit_on_problems('worker'); "
+ACCOUNT = buckets.Account("the-key-id", "hunter2+/")
+VERIFIED = Policy(True, CA)
+SHOW = (
+    "import json, config.env; from config.env import env; from config import settings; env.exit_on_problems('worker'); "
+)
 WITHOUT = {name: value for name, value in GOOD.items() if name != "MEDIA_STORAGE_URL"}
 KEY = {"AWS_ACCESS_KEY_ID": "the-key-id", "AWS_SECRET_ACCESS_KEY": "hunter2+/"}
 SECRETS = ("hunter2", "the-key-id", "the-token")
 
 
-def parse(url, **access):
-    return buckets.parse(url, LIMITS, ACCESS | access)
+def parse(url, policy=VERIFIED, service_account="", **account):
+    return buckets.parse(url, LIMITS, {"": ACCOUNT._replace(**account)}, policy, service_account)
 
 
 def options(url, **access):
@@ -114,6 +114,8 @@ REGION = "?region=eu-central-1"
         ("gs://BUCKET", "names no bucket: 'BUCKET'; write it after the slashes, as in gs://bucket/prefix"),
         ("s3://bucket?reigon=eu", "has the parameter 'reigon'; region, endpoint_url, addressing_style may be given"),
         ("gs://bucket?region=eu", "has the parameter 'region'; none may be given"),
+        ("file:///srv/media?region=eu", "has the parameter 'region'; none may be given"),
+        (f"s3://bucket{REGION}&account=nobody", "has the parameter 'account'"),
         ("s3://bucket", "names no region; add ?region=eu-central-1, or ?endpoint_url=https://"),
         ("s3://bucket?region=", "names no region"),
         (f"s3://bucket{REGION}&addressing_style=auto", "has addressing_style=auto; path or virtual may be given"),
@@ -140,16 +142,16 @@ def test_google_that_is_not_installed(monkeypatch):
         parse("gs://bucket")
 
 
-@pytest.mark.parametrize("missing", ["access_key", "secret_key"])
+@pytest.mark.parametrize("missing", ["key", "secret"])
 def test_half_a_key_is_refused_and_none_means_the_role(missing):
     with pytest.raises(ValueError, match="has one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; set both, or none"):
         parse(f"s3://bucket{REGION}", **{missing: ""})
-    found = options(f"s3://bucket{REGION}", access_key="", secret_key="")
-    assert (found["access_key"], found["secret_key"]) == (None, None)
+    found = options(f"s3://bucket{REGION}", key="", secret="", token="the-token")
+    assert (found["access_key"], found["secret_key"], found["security_token"]) == (None, None, None)
 
 
 def test_certificates_are_verified_unless_told_not_to():
-    assert options(f"s3://bucket{REGION}", tls=Policy(False, CA))["verify"] is False
+    assert options(f"s3://bucket{REGION}", policy=Policy(False, CA))["verify"] is False
 
 
 # -- The environment --------------------------------------------------------------------------------------------------
@@ -221,13 +223,32 @@ def test_the_bucket_of_a_platform(variables, bucket, location, region, endpoint,
     assert found.items() >= expected.items()
 
 
+def test_a_key_is_that_of_its_bucket_whatever_else_is_set():
+    mail = {"AWS_ACCESS_KEY_ID": "of-mail", "AWS_SECRET_ACCESS_KEY": "of-mail", "AWS_SESSION_TOKEN": "of-mail"}
+    elsewhere = mail | {"AWS_REGION": "eu-north-1", "AWS_ENDPOINT_URL_S3": "https://elsewhere.example"}
+    for variables in (BUCKETEER, CLOUDCUBE, RAILWAY):
+        found = taken(**elsewhere | variables)
+        assert (found["access_key"], found["secret_key"], found["security_token"]) == ("the-key-id", "hunter2+/", None)
+        assert "elsewhere" not in found["endpoint_url"]
+    by_role = taken(MEDIA_STORAGE_URL=f"s3://bucket{REGION}", ACCESS_KEY_ID="other", SECRET_ACCESS_KEY="other")
+    assert by_role["access_key"] is None
+
+
+def test_the_lines_of_a_private_key_are_masked_in_events():
+    key = "-----BEGIN PRIVATE KEY-----\\n" + "\\n".join(letter * 64 for letter in "abc") + "\\n-----END"
+    text = f'{{"client_email": "a@b.example", "private_key": "{key}", "token_uri": "https://oauth.example/token"}}'
+    code = f"{SHOW} values = config.env.env.secret_values(); print([letter * 64 in values for letter in 'abc'])"
+    result = run(("python", "-c", code), **WITHOUT, MEDIA_STORAGE_URL="file://", GOOGLE_CREDENTIALS=text)
+    assert result.stdout == "[True, True, True]\n", result.stderr
+
+
 @pytest.mark.parametrize(
     ("url", "made"),
     [
-        ("https://cloud-cube.s3.amazonaws.com/f", "s3://cloud-cube/f?region=us-east-1"),
-        ("https://cloud-cube-us2.s3.amazonaws.com/f", "s3://cloud-cube-us2/f?region=us-east-1"),
-        ("https://cloud-cube-jp.s3.amazonaws.com/f", "s3://cloud-cube-jp/f?region=ap-northeast-1"),
-        ("https://some.s3.eu-north-1.amazonaws.com/f", "s3://some/f?region=eu-north-1"),
+        ("https://cloud-cube.s3.amazonaws.com/f", "s3://cloud-cube/f?account=cloudcube&region=us-east-1"),
+        ("https://cloud-cube-us2.s3.amazonaws.com/f", "s3://cloud-cube-us2/f?account=cloudcube&region=us-east-1"),
+        ("https://cloud-cube-jp.s3.amazonaws.com/f", "s3://cloud-cube-jp/f?account=cloudcube&region=ap-northeast-1"),
+        ("https://some.s3.eu-north-1.amazonaws.com/f", "s3://some/f?account=cloudcube&region=eu-north-1"),
     ],
 )
 def test_the_region_of_a_cube(url, made):
@@ -260,7 +281,8 @@ def test_the_first_of_several_is_taken(variables, bucket):
         (KEY | {"MEDIA_STORAGE_URL": "s3://b-1", "AWS_ENDPOINT_URL_S3": "b"}, "MEDIA_STORAGE_URL", "endpoint_url"),
         ({"MEDIA_STORAGE_URL": f"s3://b-1{REGION}", "AWS_ACCESS_KEY_ID": "key"}, "MEDIA_STORAGE_URL", "has one of"),
         ({"MEDIA_STORAGE_URL": f"s3://key:hunter2@b-1{REGION}"}, "MEDIA_STORAGE_URL", "has credentials"),
-        ({"MEDIA_STORAGE_URL": "gs://bucket", "GOOGLE_CREDENTIALS": "hunter2"}, "GOOGLE_CREDENTIALS", ""),
+        ({"MEDIA_STORAGE_URL": "gs://bucket", "GOOGLE_CREDENTIALS": "hunter2"}, "GOOGLE_CREDENTIALS", "not the JSON"),
+        ({"MEDIA_STORAGE_URL": "gs://bucket", "GOOGLE_CREDENTIALS": "[]"}, "GOOGLE_CREDENTIALS", "private_key"),
         ({"MEDIA_STORAGE_URL": "file://", "MEDIA_LINK_SECONDS": "604801"}, "MEDIA_LINK_SECONDS", "above 604800"),
     ],
 )  # fmt: skip
@@ -278,6 +300,9 @@ def test_no_secret_is_shown():
         RAILWAY,
         {"MEDIA_STORAGE_URL": f"s3://the-key-id:hunter2@bucket{REGION}"},
         {"MEDIA_STORAGE_URL": "file://", "GOOGLE_CREDENTIALS": '{"private_key": "hunter2"}'},
+        {"MEDIA_STORAGE_URL": "s3://the-key-id:sec/rethunter2@bucket"},
+        {"MEDIA_STORAGE_URL": f"s3://bucket{REGION}&secret_key=hunter2"},
+        {"MEDIA_STORAGE_URL": "s3://bucket?endpoint_url=https%3A%2F%2Fu%3Ahunter2%40host"},
     ):
         result = run(("python", "manage.py", "env"), **WITHOUT, **variables)
         assert "MEDIA_STORAGE_URL" in result.stdout
@@ -319,13 +344,15 @@ def test_the_origin_is_that_of_a_signed_link(url, origin):
     storage = BucketStorage(**options(url))
     for link in (storage.url("a b.png"), storage.presign_put("a b.png", "image/png", 1, 60)):
         parts = urlsplit(link)
-        assert [f"{parts.scheme}://{parts.netloc}"] == buckets.origins(parse(url)) == [origin]
+        assert f"{parts.scheme}://{parts.netloc}" == origin
+        (source,) = buckets.sources(parse(url))
+        assert link.startswith(source if source.endswith("/") else f"{source}/")
 
 
 def test_the_origin_of_google_and_that_of_a_directory(monkeypatch):
     monkeypatch.setattr(buckets, "google_is_installed", lambda: True)
-    assert buckets.origins(parse("gs://bucket")) == ["https://storage.googleapis.com"]
-    assert buckets.origins(parse("file://")) == []
+    assert buckets.sources(parse("gs://bucket")) == ["https://storage.googleapis.com/bucket/"]
+    assert buckets.sources(parse("file://")) == []
 
 
 POLICY = """
@@ -338,15 +365,25 @@ print(Client().get("/", secure=True, HTTP_HOST="localhost")["Content-Security-Po
 
 @pytest.mark.parametrize(
     ("url", "origin"),
-    [(f"s3://bucket{REGION}", "https://bucket.s3.eu-central-1.amazonaws.com"), ("file://", "")],
+    [
+        (f"s3://bucket{REGION}", "https://bucket.s3.eu-central-1.amazonaws.com"),
+        ("file://", ""),
+        ("s3://bucket?endpoint_url=https://s3.example.com", "https://s3.example.com/bucket/"),
+    ],
 )
-def test_a_page_may_load_media_from_the_bucket_and_put_them_there(url, origin):
+def test_a_page_may_load_media_from_the_bucket_and_put_them_there_if_it_is_safe(url, origin):
     variables = GOOD | KEY | {"DJANGO_SETTINGS_MODULE": "config.settings", "STATIC_ROOT": os.environ["STATIC_ROOT"]}
     result = run(("python", "-c", POLICY), **variables | {"MEDIA_STORAGE_URL": url})
     assert result.returncode == 0, result.stderr
     policy = dict(part.strip().partition(" ")[::2] for part in result.stdout.split(";"))
     allowed = f"'self' {origin}".strip()
-    assert (policy["img-src"], policy["connect-src"]) == (allowed, allowed)
+    assert policy["img-src"] == allowed
+    assert policy["connect-src"] == (allowed if "example.com" not in url else "'self'")
+    command = ("python", "-c", POLICY)
+    turned_on = run(command, **variables | {"MEDIA_STORAGE_URL": url, "MEDIA_DIRECT_UPLOAD": "on"}).stdout
+    assert f"connect-src {allowed}" in turned_on
+    turned_off = run(command, **variables | {"MEDIA_STORAGE_URL": url, "MEDIA_DIRECT_UPLOAD": "off"}).stdout
+    assert "connect-src 'self'" in turned_off
     assert "amazonaws" not in policy["script-src"]
 
 

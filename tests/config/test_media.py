@@ -21,7 +21,7 @@ def test_a_signed_link_gives_the_file_with_the_headers_that_keep_it_harmless(cli
     assert b"".join(answer) == b"content"
     assert answer["X-Content-Type-Options"] == "nosniff"
     assert answer["Content-Security-Policy"] == "default-src 'none'; sandbox"
-    assert answer["Content-Disposition"] == "inline"
+    assert answer["Content-Disposition"] == "attachment"
     assert answer["Cache-Control"].startswith("private, max-age=3")
 
 

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import os
 import re
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from contextlib import closing
 import pytest
 
 from tests.builds import static_files
-from tests.processes import BIN, Deploy, Process, missing, program, status, wait_until
+from tests.processes import BIN, Deploy, Process, program, status, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 LOOPBACK = ("127.0.0.1", "::1")
@@ -109,13 +108,14 @@ HOSTS = {
 
 @pytest.mark.parametrize("kind", HOSTS)
 def test_it_serves_on_a_host_with_one_address_family(kind, tmp_path):
-    if os.getuid():
-        missing("only root can make a network namespace")
+    unshare = [program("unshare"), "--net"]
+    if subprocess.run([*unshare, "true"], capture_output=True).returncode:
+        pytest.skip("a network namespace cannot be made here: it takes root, and more than a container's")
     prepare, host = HOSTS[kind]
     program("ip")
     deploy = Deploy(tmp_path)
     deploy.manage("release")
-    deploy.prefix = [program("unshare"), "--net", "sh", "-c", f'{prepare} && exec "$@"', "sh"]
+    deploy.prefix = [*unshare, "sh", "-c", f'{prepare} && exec "$@"', "sh"]
     code = f"import http.client as h; c = h.HTTPConnection({host!r}, {deploy.port}); c.request('GET', '/health/ready/')"
     web = deploy.start("web")
     inside = [program("nsenter"), f"--target={web.child.pid}", "--net"]

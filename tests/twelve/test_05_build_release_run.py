@@ -66,6 +66,7 @@ def test_a_build_fails_on_a_reference_that_leads_nowhere(tmp_path):
 
 def test_a_build_of_no_known_commit_forgets_the_former_one(tmp_path):
     copy_of_the_repository(tmp_path)
+    (tmp_path / ".git").mkdir()  # of which git says nothing, as of another user's
     (tmp_path / "staticfiles").mkdir()
     (tmp_path / "staticfiles/commit.txt").write_text("c0ffee\n")
     show = ["-c", "import config.settings as s; print(s.COMMIT or 'not known')"]

@@ -32,7 +32,10 @@ def parse(url: str, limits: dict[str, Any], access: dict[str, Any]) -> Any:
         raise ValueError("has credentials or a port in it; write the name of the bucket alone")
     if not re.fullmatch(BUCKET_NAME, authority):
         raise ValueError(f"names no bucket: {authority!r}; write it after the slashes, as in {scheme}://bucket/prefix")
-    options = limits | {"bucket_name": authority, "location": unquote(path).strip("/")}
+    prefix = unquote(path).strip("/")
+    if prefix and {"", ".", ".."} & set(prefix.split("/")):
+        raise ValueError(f"has a prefix with an empty part or a dot for one: {prefix!r}")
+    options = limits | {"bucket_name": authority, "location": prefix}
     parameters = dict(parse_qsl(query, keep_blank_values=True))
     allowed = S3_PARAMETERS if scheme == "s3" else ()
     if unknown := sorted(parameters.keys() - set(allowed)):
@@ -52,13 +55,15 @@ def s3(bucket: str, parameters: dict[str, str], access: dict[str, Any]) -> dict[
     region = parameters.get("region") or access["region"]
     if not endpoint and not region:
         raise ValueError("names no region; add ?region=eu-central-1, or ?endpoint_url=https://… for another than AWS")
-    style = parameters.get("addressing_style") or ("path" if endpoint or "." in bucket else "virtual")
+    style = parameters.get("addressing_style") or ("path" if endpoint else "virtual")
     if style not in ("path", "virtual"):
         raise ValueError(f"has addressing_style={style}; path or virtual may be given")
-    endpoint = endpoint or f"https://s3.{region}.amazonaws.com"
-    parts = urlsplit(endpoint)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or "@" in parts.netloc:
+    endpoint = endpoint or f"https://s3.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
+    if not re.fullmatch(r"(?i)https?://([\w.-]+|\[[\da-f:]+\])(:\d{1,5})?/?", endpoint):
         raise ValueError("has an endpoint_url that is not https://host or https://host:port")
+    parts = urlsplit(endpoint)
+    if re.search(r"[._]", bucket) or re.fullmatch(r"[\d.]+|.*:.*", parts.hostname or ""):
+        style = "path"  # as the client does by itself: neither has a name, with a certificate, for the bucket
     policy: Policy = access["tls"]
     return {
         "access_key": access["access_key"] or None,  # None: the role

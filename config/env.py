@@ -47,12 +47,12 @@ class Variable:
         """The value in force, safe to print: a URL without credentials and query, any other secret as ***."""
         if self.raw is None:
             return as_text(self.in_force)
-        if not self.secret:
-            return re.sub(r"(?<=://)[^/?#]*@", "***@", self.raw)
+        if not self.secret and "://" not in self.raw:
+            return self.raw
         if not self.valid:
             return "***"
-        url = re.match(r"([a-zA-Z0-9+.-]+://)(.*@)?([^?#]*)", self.raw)
-        return f"{url[1]}{'***@' if url[2] else ''}{url[3]}" if url else "***"
+        url = re.match(r"([a-zA-Z0-9+.-]+://)(.*@)?([^?#]*)(.*)", self.raw)
+        return f"{url[1]}{'***@' if url[2] else ''}{url[3]}{'' if self.secret else url[4]}" if url else "***"
 
 
 @dataclass(frozen=True)
@@ -144,8 +144,10 @@ class Env:
                         raise
                     continue
                 self.fallbacks[fallback] = told if secret else None
-                if raw is None and told and (made := make(told)):
-                    raw, source = made, fallback
+                if raw is None and told:
+                    source = fallback  # to which what `make` complains of belongs
+                    raw = make(told) or None
+                    source = fallback if raw else "default"
             if raw is None and in_force is REQUIRED:
                 raise ValueError("is not set")
             if raw is None:

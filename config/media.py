@@ -21,7 +21,6 @@ from django.utils.crypto import constant_time_compare
 from django.utils.csp import CSP
 from django.views.decorators.csp import csp_override
 
-SIGNER = Signer(salt="config.media")
 MEMORY = 1024 * 1024  # bytes of a file of a bucket that are held in memory; the rest is in the temporary folder
 PART = 8 * 1024 * 1024  # bytes of a large file that are in memory on the way to a bucket
 PAGE = 1000  # entries of a listing at a time, as of S3
@@ -133,7 +132,7 @@ class BoundedUploadHandler(FileUploadHandler):
 
 
 def sign(name: str, expires: str, disposition: str) -> str:
-    return SIGNER.signature("\n".join((name, expires, disposition)))
+    return Signer(salt="config.media").signature("\n".join((name, expires, disposition)))
 
 
 @csp_override({"default-src": [CSP.NONE], "sandbox": True})  # type: ignore[dict-item]  # a directive without a value

@@ -18,7 +18,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from django.core.files.base import File
 from storages.backends.s3 import S3Storage
 
-from config.media import MEMORY, PART, StorageError, TellingStorage
+from config.media import MEMORY, StorageError, TellingStorage
+
+# Bytes up to which a file is sent in one request: parts of one that broke off would stay, and no listing shows them.
+WHOLE = 4 * 1024**3
 
 # What to do about an answer of the server; the codes are S3's.
 WRONG_KEY = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -29,20 +32,26 @@ HINTS = {
     "SignatureDoesNotMatch": WRONG_KEY,
     "ExpiredToken": "the lent key has expired, and AWS_SESSION_TOKEN with it",
     "AccessDenied": "the key's policy has to allow ListBucket, GetObject, PutObject and DeleteObject",
-    "403": "the key is wrong or its policy does not allow it",
+    "403": "the key, its policy or the clock of this machine is wrong: `manage.py probe_services` tells which",
     "RequestTimeTooSkewed": "the clock of this machine is wrong: set it by NTP",
     "SlowDown": "it has too much to do: try again later",
     "503": "it has too much to do: try again later",
     "PermanentRedirect": WRONG_REGION,
     "AuthorizationHeaderMalformed": WRONG_REGION,
     "301": WRONG_REGION,
+    "NoCredentialsError": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the process a role",
 }
 
 
 class BucketStorage(TellingStorage, S3Storage):
     """Each error but a missing object is a StorageError, in one sentence that says what to do."""
 
+    # Of the class: the first requests of a process, at the same time, may each make a storage.
+    _lock = threading.Lock()
+    _made: dict[Any, Any] = {}
+
     def __init__(self, *, timeout: int, link_seconds: int, **options: Any) -> None:
+        self._way = (timeout, *sorted(options.items()))
         client = Config(
             signature_version="s3v4",
             s3={"addressing_style": options.pop("addressing_style")},
@@ -56,7 +65,7 @@ class BucketStorage(TellingStorage, S3Storage):
         )
         super().__init__(
             client_config=client,
-            transfer_config=TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, use_threads=False),
+            transfer_config=TransferConfig(multipart_threshold=WHOLE, use_threads=False),
             file_overwrite=False,
             default_acl=None,
             querystring_expire=link_seconds,
@@ -64,19 +73,20 @@ class BucketStorage(TellingStorage, S3Storage):
             object_parameters={"ContentDisposition": "attachment", "CacheControl": f"private, max-age={link_seconds}"},
             **options,
         )
-        self._lock = threading.Lock()
-        self._resource: tuple[int, Any] = (0, None)
 
     @property
     def connection(self) -> Any:
         """One for the process, where django-storages has one for each thread: its client may be shared by threads."""
+        key = os.getpid(), self._way
         with self._lock:
-            pid, resource = self._resource
-            if pid != os.getpid():
+            if key not in self._made:
                 options = {"region_name": self.region_name, "endpoint_url": self.endpoint_url, "verify": self.verify}
-                resource = self._create_session().resource("s3", config=self.client_config, **options)
-                self._resource, self._bucket = (os.getpid(), resource), None
-            return resource
+                self._made[key] = self._create_session().resource("s3", config=self.client_config, **options)
+            return self._made[key]
+
+    @property
+    def bucket(self) -> Any:
+        return self.connection.Bucket(self.bucket_name)  # not kept: after a fork it would be the parent's
 
     @property
     def client(self) -> Any:
@@ -138,6 +148,11 @@ class BucketStorage(TellingStorage, S3Storage):
             if code in ("NoSuchKey", "404"):
                 raise FileNotFoundError(f"There is no object {name}") from error
             told = ": ".join(filter(None, (f"The object storage refused to {what} {name}".strip(), code, said)))
-            raise StorageError(told + (f" ({HINTS[code]})" if code in HINTS else "")) from error
+            raise StorageError(told + hint(code)) from error
         except BotoCoreError as error:
-            raise StorageError(f"The object storage could not {what} {name}: {error}") from error
+            told = f"The object storage could not {what} {name}".strip()
+            raise StorageError(f"{told}: {error}{hint(type(error).__name__)}") from error
+
+
+def hint(code: str) -> str:
+    return f" ({HINTS[code]})" if code in HINTS else ""

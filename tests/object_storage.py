@@ -1,11 +1,20 @@
 """Object storage for the tests: Ceph's S3, an emulator of Google's, and a front that spoils what passes through it."""
 
 import base64
+import collections
+import contextlib
 import email.message
 import email.policy
+import http.client
+import io
 import json
 import re
+import socket
+import ssl
+import struct
+import sys
 import threading
+import time
 import uuid
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -61,10 +70,10 @@ class S3(Server):
         access = key | {"region": "", "endpoint_url": "", "tls": policy}
         return buckets.parse(front.url, {"timeout": 5, "link_seconds": 3600} | limits, access)
 
-    def client(self, address=None, **options):
+    def client(self, address=None, seconds=20, **options):
         """A client of the server's own, without retries; `options` are those of boto3.client()."""
         config = Config(
-            connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 1}, proxies={},
+            connect_timeout=5, read_timeout=seconds, retries={"total_max_attempts": 1}, proxies={},
             signature_version="s3v4", s3={"addressing_style": "path"},
             request_checksum_calculation="when_required", response_checksum_validation="when_required",
         )  # fmt: skip
@@ -136,10 +145,218 @@ class S3(Server):
     def ask(self):
         self.client().list_buckets()
 
+    def change_secret(self, secret):
+        """From now on the key has another secret: who has the old one signs wrongly."""
+        self.run(
+            program("radosgw-admin"), "key", "create", "--uid", "tests",
+            "--access-key", self.access_key, "--secret-key", secret,
+        )  # fmt: skip
+
+    def objects(self):
+        """Every key in the bucket with its content."""
+        client, found = self.client(), {}
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket):
+            for entry in page.get("Contents", ()):
+                found[entry["Key"]] = client.get_object(Bucket=self.bucket, Key=entry["Key"])["Body"].read()
+        return found
+
+    def delete(self, *keys):
+        for key in keys:
+            self.client().delete_object(Bucket=self.bucket, Key=key)
+
     def close(self):
         for process in self.store:
             process.kill()
         super().close()
+
+
+class Faulty:
+    """A front before S3 that reads what passes, counts it, and spoils it as told; with certificates it is a TLS proxy.
+
+    `url` is the way through it. It begins as a good one.
+    """
+
+    def __init__(self, server, certificates=None):
+        self.server, self.certificates, self.port = server, certificates, free_port()
+        self.counts, self.sockets, self.listener = collections.Counter(), set(), None
+        self.lock, self.over = threading.Lock(), threading.Event()
+        self.pass_on()
+
+    @property
+    def address(self):
+        return f"{'https' if self.certificates else 'http'}://localhost:{self.port}"
+
+    @property
+    def url(self):
+        return f"s3://{self.server.bucket}/{self.server.prefix}?endpoint_url={self.address}&region=default"
+
+    def variables(self):
+        return self.server.variables(self)
+
+    def pass_on(self):
+        """Pass everything on, from now on, and let go of who waits for an answer."""
+        self.fail(None)
+        self.seconds = 0
+        if self.listener is None:
+            self.listener = ThreadingHTTPServer(("127.0.0.1", self.port), type("Handler", (Front,), {"front": self}))
+            if self.certificates:
+                context = self.certificates.server_context()
+                # The handshake is the business of each connection's own thread.
+                self.listener.socket = context.wrap_socket(
+                    self.listener.socket, server_side=True, do_handshake_on_connect=False
+                )
+            threading.Thread(target=self.listener.serve_forever, args=[0.05], daemon=True).start()
+
+    def fail(self, how, methods=(), times=sys.maxsize):
+        """From now on, fail so many requests, of these methods or of all, in one of these ways:
+
+        "silent": no answer, and nothing is closed.
+        "SlowDown": S3's answer to who asks too much, 503.
+        "RequestTimeTooSkewed": S3's answer to a clock that is wrong, 403. No clock is turned.
+        "half": half of the body is received, or else half of the answer sent, and the connection reset.
+        "deaf": what was asked is done, and the connection reset before the answer.
+        """
+        with self.lock:
+            self.over.set()  # who waits in silence gets a reset
+            self.how, self.methods, self.times, self.over = how, methods, times, threading.Event()
+
+    def delay(self, seconds):
+        """Wait so long before each request is passed on."""
+        self.seconds = seconds
+
+    def refuse(self):
+        """Close the port and reset what is open."""
+        if self.listener:
+            self.listener.shutdown()
+            self.listener.server_close()
+            self.listener = None
+        for connection in list(self.sockets):
+            reset(connection)
+
+    def take(self, method):
+        """Count the request; the way in which it fails, and the event that ends its silence."""
+        with self.lock:
+            self.counts[method] += 1
+            if not self.times or (self.methods and method not in self.methods):
+                return None, self.over
+            self.times -= 1
+            return self.how, self.over
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.refuse()
+        self.over.set()
+
+
+def reset(connection):
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+REFUSALS = {"SlowDown": 503, "RequestTimeTooSkewed": 403}
+
+
+def chunks(source, length):
+    """So many bytes of a stream, a piece at a time; who breaks off is left too."""
+    while length:
+        if not (chunk := source.read(min(length, 65536))):
+            raise ConnectionResetError
+        length -= len(chunk)
+        yield chunk
+
+
+class Front(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    front: Faulty
+
+    def setup(self):
+        super().setup()
+        self.front.sockets.add(self.connection)
+
+    def finish(self):
+        self.front.sockets.discard(self.connection)
+        with contextlib.suppress(OSError):
+            super().finish()
+
+    def handle(self):
+        with contextlib.suppress(OSError):
+            super().handle()
+
+    def log_message(self, *arguments):
+        pass
+
+    def handle_any(self):
+        how, over = self.front.take(self.command)
+        length = int(self.headers.get("Content-Length", 0))
+        if how == "silent":
+            over.wait()
+            self.hang_up()
+        elif how in REFUSALS:
+            collections.deque(chunks(self.rfile, length), maxlen=0)
+            self.refuse(how)
+        elif how == "half" and length:
+            collections.deque(chunks(self.rfile, length // 2), maxlen=0)
+            self.hang_up()
+        else:
+            time.sleep(self.front.seconds)
+            with contextlib.closing(self.ask()) as server:
+                for chunk in chunks(self.rfile, length):
+                    server.send(chunk)
+                answer = server.getresponse()
+                if how != "deaf":
+                    self.pass_back(answer, how == "half")
+            if how:
+                self.hang_up()
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_OPTIONS = handle_any  # noqa: N815  # the names of http.server
+
+    def ask(self):
+        """The way to the server, with the head of the request sent."""
+        if self.front.server.certificates:
+            context = ssl.create_default_context(cafile=self.front.server.certificates.ca)
+            server = http.client.HTTPSConnection("localhost", self.front.server.port, timeout=60, context=context)
+        else:
+            server = http.client.HTTPConnection("127.0.0.1", self.front.server.port, timeout=60)
+        server.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            if name.lower() not in ("connection", "expect"):  # the 100 Continue is out already
+                server.putheader(name, value)
+        server.endheaders()
+        return server
+
+    def pass_back(self, answer, half):
+        # What comes in chunks, without a length, is short: lists and refusals.
+        body = io.BytesIO(answer.read()) if answer.chunked else answer
+        length = len(body.getvalue()) if answer.chunked else answer.length or 0
+        if half and not length:
+            return  # there is no half of an answer without a body
+        self.send_response_only(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("connection", "transfer-encoding"):
+                self.send_header(name, value)
+        if answer.chunked:
+            self.send_header("Content-Length", str(length))
+        self.end_headers()
+        for chunk in chunks(body, length // 2 if half else length):
+            self.wfile.write(chunk)
+
+    def refuse(self, code):
+        body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>as the test wants</Message></Error>".encode()
+        self.send_response(REFUSALS[code])
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def hang_up(self):
+        self.close_connection = True
+        self.wfile.flush()
+        reset(self.connection)
 
 
 class GoogleEmulator:

@@ -27,16 +27,19 @@ from apps.photos import images
 from apps.photos.direct import Arrived
 from apps.photos.models import ROOT, Photo, folder_of
 from apps.users.models import User
+from config.media import StorageError
 
 logger = logging.getLogger(__name__)
 
 type Upload = tuple[File[Any], images.Header]
 
 
-class Purged(NamedTuple):
-    orphans: int
+class Page(NamedTuple):
+    """A part of what is stored."""
+
+    orphans: list[str]  # keys that belong to no row and are older than ORPHAN_AGE
     total: int
-    last: str  # the key up to which everything was looked at
+    last: str  # the key with which it ends
 
 
 FILENAME_LENGTH = 200  # characters
@@ -51,7 +54,7 @@ REASONS = {MISSING, DAMAGED, TOO_MANY_PIXELS}
 
 def save_uploads(owner: User, uploads: Sequence[Upload]) -> list[Photo]:
     """Store the files, then write their rows and jobs in one transaction: all of them or none."""
-    from apps.photos.tasks import make_renditions
+    from apps.photos.tasks import delete_media, make_renditions
 
     photos = [Photo(owner=owner) for _upload in uploads]
     try:
@@ -61,6 +64,11 @@ def save_uploads(owner: User, uploads: Sequence[Upload]) -> list[Photo]:
             for photo in photos:
                 photo.save(force_insert=True)
                 enqueue(make_renditions, str(photo.pk), key=f"renditions:{photo.pk}")
+    except StorageError:  # a job deletes what arrived: here, one would wait for the storage once more
+        for photo in photos:
+            if photo.sha256:  # it was tried
+                enqueue(delete_media, photo.folder)
+        raise
     except BaseException:
         discard(photos)
         raise
@@ -188,20 +196,13 @@ def pages(folder: str, after: str = "") -> Iterator[list[tuple[str, datetime]]]:
     return default_storage.pages(folder, after)  # type: ignore[attr-defined]  # both of ours have it
 
 
-def purge_orphaned_media(after: str = "", *, dry_run: bool = False) -> Iterator[Purged]:
-    """Delete stored objects that belong to no row and are older than ORPHAN_AGE, a page at a time.
-
-    Yields after each page what it was; it can go on `after` the last key of one.
-    """
+def orphaned_media(after: str = "") -> Iterator[Page]:
+    """Look at all that is stored, `after` the key up to which it was looked at before, in constant memory."""
     before = timezone.now() - ORPHAN_AGE
     for page in pages(ROOT, after):
         owned = owned_keys([key for key, _changed in page])
-        orphans = [key for key, changed in page if key not in owned and changed < before]
-        for key in orphans:
-            if not dry_run:
-                default_storage.delete(key)
         if page:
-            yield Purged(len(orphans), len(page), page[-1][0])
+            yield Page([key for key, changed in page if key not in owned and changed < before], len(page), page[-1][0])
 
 
 def owned_keys(keys: Sequence[str]) -> set[str]:

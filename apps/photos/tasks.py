@@ -1,4 +1,4 @@
-from itertools import islice
+from django.core.files.storage import default_storage
 
 from apps.jobs.services import enqueue, job
 from apps.photos import services
@@ -18,7 +18,10 @@ def delete_media(folder: str) -> None:
 
 @job()
 def purge_orphaned_media(after: str = "") -> None:
-    """Look at a part of the keys, and leave the rest to a job of its own: killed, it begins anew at its part."""
-    pages = list(islice(services.purge_orphaned_media(after), PURGE_PAGES))
-    if len(pages) == PURGE_PAGES:
-        enqueue(purge_orphaned_media, pages[-1].last)
+    """Purge a part of the keys, and leave the rest to a job of its own: killed, it begins anew at its part."""
+    for number, page in enumerate(services.orphaned_media(after), 1):
+        for key in page.orphans:
+            default_storage.delete(key)
+        if number == PURGE_PAGES:
+            enqueue(purge_orphaned_media, page.last)
+            return

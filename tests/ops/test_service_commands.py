@@ -129,10 +129,9 @@ def test_it_waits_for_a_server_that_starts(good):
         )  # fmt: skip
         told = []
         threading.Thread(target=lambda: told.extend(probe.stderr), daemon=True).start()
-        wait_until(lambda: told, 20, "it tells of waiting")
+        wait_until(lambda: "Waiting for cache: 0 of 30 s.\n" in told, 20, lambda: told)
         server.start()
         assert probe.wait(30) == 0
-        assert "Waiting for cache: 0 of 30 s." in told[0]
         assert "Redis" in probe.stdout.read()
 
 

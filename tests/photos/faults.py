@@ -97,10 +97,10 @@ class Visitor(Person):
         own = request.get_header("X-request-id")
         return Answer(answer.status, body.decode(), answer.headers, time.monotonic() - begun, own)
 
-    def upload(self, name="small.png"):
+    def upload(self, name="small.png", content=b""):
         """Send a photo; 200 is the list that follows."""
         parts = {'name="csrfmiddlewaretoken"': self.token.encode()}
-        parts[f'name="photos"; filename="{name}"\r\nContent-Type: image/png'] = picture("PNG")
+        parts[f'name="photos"; filename="{name}"\r\nContent-Type: image/png'] = content or picture("PNG")
         body = b"".join(
             f"--limit\r\nContent-Disposition: form-data; {head}\r\n\r\n".encode() + content + b"\r\n"
             for head, content in parts.items()

@@ -1,4 +1,7 @@
 import os
+import re
+import subprocess
+import termios
 import time
 from datetime import timedelta
 from io import StringIO
@@ -12,6 +15,7 @@ from django.core.management import call_command
 from apps.jobs.models import Job
 from apps.jobs.services import enqueue, perform
 from apps.photos.models import Photo
+from tests.processes import BIN, ROOT, Deploy, Process, wait_until
 
 STRANGER = "photos/0123456789abcdef0123456789abcdef"
 
@@ -121,3 +125,49 @@ def test_the_clock_has_it_done(db, put, stored):
     perform(job.pk)
     assert Job.objects.get().state == Job.State.DONE
     assert stored() == []
+
+
+@pytest.fixture
+def many(tmp_path):
+    """A deploy with many orphans that are old enough, and how many of them are left."""
+    deploy = Deploy(tmp_path)
+    deploy.manage("migrate", "--verbosity", "0")
+    for number in range(20_000):
+        folder = deploy.media / f"photos/{number:032x}"
+        folder.mkdir(parents=True)
+        (folder / "original.jpg").touch()
+        os.utime(folder / "original.jpg", (0, 0))
+    yield deploy, lambda: len([*(deploy.media / "photos").iterdir()])
+    deploy.close()
+
+
+@pytest.mark.e2e
+def test_stopped_by_a_signal_it_says_what_was_done_and_how_to_go_on(many):
+    deploy, left = many
+    output = deploy.folder / "purge.log"
+    command = [str(BIN / "python"), "manage.py", "purge_orphaned_media"]
+    process = Process(command, environment=deploy.environment, output=output, errors=deploy.folder / "errors.log")
+    deploy.processes.append(process)
+    wait_until(lambda: left() < 19_000, 60, lambda: process.text)
+    assert process.stop() == 143
+    told = r"Stopped; go on with --after '(\S+)'. Deleted (\d+) orphaned objects of \d+."
+    after, deleted = re.search(told, process.text).groups()
+    assert left() > 0
+    assert 20_000 - left() - int(deleted) in (0, 1)  # the signal may come between an object and its count
+    rest = left()
+    assert f"Deleted {rest} orphaned" in deploy.manage("purge_orphaned_media", "--after", after).stdout
+    assert left() == 0
+
+
+@pytest.mark.e2e
+def test_on_a_terminal_it_shows_how_far_it_is(many):
+    deploy, _left = many
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    command = [str(BIN / "python"), "manage.py", "purge_orphaned_media", "--dry-run"]
+    result = subprocess.run(command, cwd=ROOT, env=deploy.environment, stdout=subprocess.PIPE, stderr=theirs, text=True)
+    os.close(theirs)
+    shown = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert re.search(r"\d+ objects \[", shown)
+    assert result.stdout == "Would delete 20000 orphaned objects of 20000.\n"

@@ -70,7 +70,7 @@ def test_a_certificate_that_is_not_trusted_is_told_with_the_variables(certificat
     assert "DATABASE_TLS_CA" in result.stderr
     assert "DATABASE_TLS_VERIFY=false" in result.stderr
     assert "Traceback" not in result.stderr
-    assert len(result.stderr) < 1000
+    assert len([line for line in result.stderr.splitlines() if not line.startswith("{")]) == 1
 
 
 def test_a_pooler_that_takes_no_limits_is_told_with_the_variable(tmp_path):

@@ -1,9 +1,10 @@
 from typing import Any
 
+from django.core.files.storage import default_storage
 from django.core.management.base import BaseCommand, CommandParser
 from tqdm import tqdm
 
-from apps.photos.services import purge_orphaned_media
+from apps.photos.services import orphaned_media
 
 
 class Command(BaseCommand):
@@ -15,15 +16,18 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, dry_run: bool, after: str, **options: Any) -> None:
         orphans = total = 0
-        told = "Would delete" if dry_run else "Deleted"
+        stopped, done = f"Stopped; go on with --after '{after}'. ", "Would delete" if dry_run else "Deleted"
         try:
             with tqdm(unit=" objects", disable=None) as progress:  # None: only on a terminal
-                for page in purge_orphaned_media(after, dry_run=dry_run):
-                    orphans, total, after = orphans + page.orphans, total + page.total, page.last
+                for page in orphaned_media(after):
+                    for key in page.orphans:
+                        if not dry_run:
+                            default_storage.delete(key)
+                        orphans += 1
+                    total += page.total
+                    stopped = f"Stopped; go on with --after '{page.last}'. "
                     progress.update(page.total)
-                    progress.set_postfix(orphans=orphans)
-        except BaseException:
-            told = f"Stopped (go on with --after {after}). {told}"
-            raise
-        finally:
-            self.stdout.write(f"{told} {orphans} orphaned object{'' if orphans == 1 else 's'} of {total}.")
+            stopped = ""
+        finally:  # a signal raises, too
+            plural = "" if orphans == 1 else "s"
+            self.stdout.write(f"{stopped}{done} {orphans} orphaned object{plural} of {total}.")

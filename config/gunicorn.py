@@ -13,11 +13,18 @@ from gunicorn.glogging import Logger
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-from config import logs, settings  # noqa: F401  # the settings declare every variable, so that all problems are told
+from config import logs, machine, settings  # noqa: F401  # the settings declare every variable, so that all problems are told
 from config.env import env
 
 port = env.int("PORT", default=8000, maximum=65535, platform=True, help="The port that the web process binds.")
-workers = env.int("WEB_CONCURRENCY", default=2, minimum=1, help="Web worker processes.")
+# A web worker has 70 MB, 120 with the client of a bucket; at 256, as Heroku's buildpack counts, it has room to grow.
+workers = env.int(
+    "WEB_CONCURRENCY",
+    default=None,
+    minimum=1,
+    example="2",
+    help="Web worker processes; without it as many as memory and processors allow.",
+) or machine.processes(256)
 threads = env.int("WEB_THREADS", default=4, minimum=1, help="Threads of each web worker process.")
 timeout = env.int("WEB_TIMEOUT", default=30, minimum=1, help="Seconds after which a silent web worker is replaced.")
 # Platforms kill 30 s after SIGTERM: stop before.

@@ -91,6 +91,8 @@ class Process:
 class Deploy:
     """One deploy in a folder of its own: its variables, and processes started from the Procfile."""
 
+    prefix: list[str] = []  # the command that every command is started by
+
     def __init__(self, folder, root=ROOT, bin_=BIN, **variables):
         self.folder, self.root, self.bin = Path(folder), Path(root), bin_
         self.port = free_port()
@@ -123,7 +125,7 @@ class Deploy:
         line = re.search(rf"^{name}: (.+)$", (self.root / "Procfile").read_text(), re.MULTILINE)[1]
         program, *arguments = shlex.split(line)
         process = Process(
-            ["/usr/bin/env", program, *arguments, *more],
+            [*self.prefix, "/usr/bin/env", program, *arguments, *more],
             environment=self.environment,
             output=self.folder / f"{name}-{len(self.processes)}.log",
             errors=self.folder / "stderr.log",
@@ -140,7 +142,7 @@ class Deploy:
     def manage(self, *arguments, check=True):
         """Run a command of manage.py to its end; returns the completed process."""
         result = subprocess.run(
-            [str(self.bin / "python"), "manage.py", *arguments],
+            [*self.prefix, str(self.bin / "python"), "manage.py", *arguments],
             cwd=self.root, env=self.environment, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
         assert not check or result.returncode == 0, result.stderr

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from config.env import env
+from tests.builds import copy_of_the_repository
 from tests.processes import BIN, ROOT, Person, Process, free_port, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -39,11 +40,7 @@ def bare_environment(home):
 def clone(tmp_path_factory):
     """The tracked files, as a clone has them, in an empty folder whose name has a space."""
     folder = tmp_path_factory.mktemp("clone") / "my site"
-    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
-    for name in filter(None, names.decode().split("\0")):
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, target)
+    copy_of_the_repository(folder)
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     subprocess.run(["git", "add", "."], cwd=folder, check=True)
     return folder

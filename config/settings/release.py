@@ -5,6 +5,8 @@ from contextlib import suppress
 
 from config.env import BASE_DIR, env
 
+from .storage import STATIC_ROOT
+
 
 def first(*names: str, help: str) -> str:
     """The first of these variables of platforms that is set."""
@@ -28,7 +30,9 @@ PROCESS_TYPE = first("FLY_PROCESS_GROUP", help="The process's type.") or type_of
 _version = env.str("RELEASE_VERSION", default="", example="v42", help="The id of the release, shown in events.")
 _image = first("HEROKU_RELEASE_VERSION", "RAILWAY_DEPLOYMENT_ID", "FLY_IMAGE_REF", help="The id of the release.")
 RELEASE = _version or _image
-COMMIT = first(
+# Some platforms tell it only to the build, which keeps it here. Whoever reads it learns what /health/live/ tells.
+COMMIT_FILE = STATIC_ROOT / "commit.txt"
+BUILD_COMMIT = first(
     "HEROKU_BUILD_COMMIT",
     "HEROKU_SLUG_COMMIT",
     "SOURCE_VERSION",
@@ -37,7 +41,8 @@ COMMIT = first(
     "GIT_REV",
     help="The commit of the release.",
 )
-if not COMMIT and (BASE_DIR / ".git").exists():
+if not BUILD_COMMIT and (BASE_DIR / ".git").exists():
     with suppress(OSError):  # without git it is not known
         git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=BASE_DIR, capture_output=True, text=True, check=False)  # noqa: S607
-        COMMIT = git.stdout.strip()
+        BUILD_COMMIT = git.stdout.strip()
+COMMIT = BUILD_COMMIT or (COMMIT_FILE.read_text(encoding="utf-8").strip() if COMMIT_FILE.is_file() else "")

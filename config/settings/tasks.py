@@ -4,6 +4,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from config.env import BASE_DIR, env
+from config.machine import processes
 
 from .tls import amqp_tls, redis_tls, refuse_parameters
 
@@ -76,8 +77,12 @@ CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = env.int(
     "CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT", default=20, help="Seconds a stopping worker gives to the job at hand."
 )
 CELERY_WORKER_CONCURRENCY = env.int(
-    "CELERY_WORKER_CONCURRENCY", default=2, minimum=1, help="Jobs that one worker does at the same time."
-)
+    "CELERY_WORKER_CONCURRENCY",
+    default=None,
+    minimum=1,
+    example="2",
+    help="Jobs that one worker does at the same time; without it as many as memory and processors allow.",
+) or processes(400)  # MB: 60 at rest, and what IMAGE_MAX_PIXELS take while they are decoded
 CELERY_WORKER_REDIRECT_STDOUTS = False
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 

@@ -1,17 +1,85 @@
-"""Factor V: a release goes forward and back under traffic, and no process changes anything by starting."""
+"""Factor V: a build without a config, releases forward and back under traffic, processes that change nothing."""
 
 import json
 import re
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 
+from tests.builds import COMMIT, copy_of_the_repository, static_files
 from tests.networks import Proxy
-from tests.processes import Deploy
+from tests.processes import Deploy, Person, wait_until
 from tests.releases import PRIORITY, Traffic, build
 from tests.servers import PostgreSQL
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+
+
+def test_the_build_needs_no_config_and_leaves_what_every_process_needs(built):
+    names = static_files(built.root)
+    assert len(names) > 20
+    for name, hashed in names.items():
+        assert re.fullmatch(r"\.[0-9a-f]{12}", hashed.removeprefix(name.rpartition(".")[0]).rpartition(".")[0]), name
+    stylesheet = built.root / "staticfiles" / names["pages/site.css"]
+    assert all(stylesheet.with_name(f"{stylesheet.name}{suffix}").is_file() for suffix in ("", ".gz", ".br"))
+    assert (built.root / "staticfiles/commit.txt").read_text() == f"{COMMIT}\n"
+
+
+def test_every_process_type_runs_from_a_build_that_it_cannot_change(built, tmp_path):
+    deploy = built.deploy(tmp_path, RELEASE_VERSION="v1")
+    try:
+        touch = subprocess.run([*built.prefix, "touch", built.root / "manage.py", built.root / "new"], check=False)
+        assert touch.returncode == 1
+        release = deploy.start("release")
+        assert release.child.wait(60) == 0, (tmp_path / "stderr.log").read_text()
+        web, worker, clock = deploy.start_web(), deploy.start("worker"), deploy.start("clock")
+        worker.wait_for("ready")
+        clock.wait_for("beat: Starting")
+        person = Person(deploy.address)
+        person.sign_up("eve@example.com", "a long enough passphrase", lambda: worker.text)
+        wait_until(lambda: "Sign out" in person.get("/"), 10, lambda: person.page + web.text)
+        assert json.loads(worker.text.splitlines()[-1])["commit"] == COMMIT
+        assert "eve@example.com" in deploy.manage("dumpdata", "users.user").stdout
+        for process in (web, worker, clock):
+            assert process.stop() == 0, process.text
+    finally:
+        deploy.close()
+    assert built.hash() == built.digest
+    assert list((tmp_path / "home").iterdir()) == []
+
+
+def test_a_build_fails_on_a_reference_that_leads_nowhere(tmp_path):
+    copy_of_the_repository(tmp_path)
+    with (tmp_path / "apps/pages/static/pages/site.css").open("a") as stylesheet:
+        stylesheet.write("main { background: url('missing.png') }\n")
+    build = subprocess.run(
+        ["env", "-i", sys.executable, "manage.py", "collectstatic", "--noinput"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert build.returncode == 1
+    assert "pages/missing.png" in build.stderr
+    assert "Traceback" not in build.stderr
+    assert not (tmp_path / "staticfiles/commit.txt").exists()
+
+
+def test_a_build_of_no_known_commit_forgets_the_former_one(tmp_path):
+    copy_of_the_repository(tmp_path)
+    (tmp_path / ".git").mkdir()  # of which git says nothing, as of another user's
+    (tmp_path / "staticfiles").mkdir()
+    (tmp_path / "staticfiles/commit.txt").write_text("c0ffee\n")
+    show = ["-c", "import config.settings as s; print(s.COMMIT or 'not known')"]
+    collect = ["manage.py", "collectstatic", "--noinput", "--verbosity", "0"]
+
+    def run(*arguments):
+        python = ["env", "-i", *arguments]
+        return subprocess.run(python, cwd=tmp_path, check=True, capture_output=True, text=True, timeout=60).stdout
+
+    run("SOURCE_VERSION=decade", sys.executable, *collect, "--dry-run")
+    assert run(sys.executable, *show) == "c0ffee\n"
+    run(sys.executable, *collect)
+    assert run(sys.executable, *show) == "not known\n"
 
 
 class Platform:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.e2e
 
 KEY = "canary-key-0123456789-0123456789-0123456789-0123456789"
 # Servers, and what works without a config: they leave no trail.
-OTHERS = {"env", "run_processes"}
+OTHERS = {"collectstatic", "env", "run_processes"}
 COMMANDS = sorted({name for name, app in get_commands().items() if str(app).startswith("apps.")} - OTHERS)
 # What a command cannot do without; add your own commands' here.
 ARGUMENTS = {"clear_cache": ["--noinput"]}

@@ -10,7 +10,7 @@ $(shell rm -rf .venv)
 endif
 endif
 # A deploy's config, for the checks that look at one: nothing of it is contacted.
-DEPLOY := READ_DOT_ENV=false DATABASE_URL=sqlite:///var/lint.sqlite3 CELERY_BROKER_URL=amqp://localhost \
+DEPLOY := READ_DOT_ENV=false LOG_LEVEL=error DATABASE_URL=sqlite:///var/lint.sqlite3 CELERY_BROKER_URL=amqp://localhost \
 	EMAIL_URL=smtp://localhost MEDIA_STORAGE_URL=file:// ALLOWED_HOSTS=localhost
 
 .PHONY: run test setup lint bench lock
@@ -22,7 +22,7 @@ test: setup  ## the tests; ARGS='-m "not e2e"' leaves out what clones, installs 
 	@$(PYTHON) -m pytest $(ARGS)
 
 setup: .venv/.installed .env
-	@$(PYTHON) manage.py migrate --noinput --verbosity 0
+	@LOG_LEVEL=warning $(PYTHON) manage.py migrate --noinput --verbosity 0
 
 lint: setup  ## all that the gate checks beside the tests
 	$(PYTHON) -m ruff check

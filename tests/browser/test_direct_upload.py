@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.test_journey import LOADED, PASSWORD, SCREENS, landscape
-from tests.object_storage import S3
+from tests.object_storage import S3, Faulty
 from tests.processes import Deploy, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -14,7 +14,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def bucket(certificates):
-    with S3(certificates=certificates) as bucket:
+    """Ceph behind a proxy that has TLS, as a platform's storage has."""
+    with S3() as server, Faulty(server, certificates) as bucket:
         yield bucket
 
 
@@ -91,12 +92,12 @@ def test_the_bytes_go_to_the_bucket_and_the_names_to_the_site(open_photos, deplo
     slow.send("Network.emulateNetworkConditions", link | {"uploadThroughput": -1})
 
     page.get_by_text("2 photos are uploaded.").wait_for(timeout=60_000)
-    assert sent(page, "PUT", bucket.address_at(bucket.port)) == [(200, len(content)) for _name, content in files]
+    assert sent(page, "PUT", bucket.address) == [(200, len(content)) for _name, content in files]
     ((code, size),) = sent(page, "POST", f"{deploy.address}/photos/")[-1:]
     assert (code, size < 2000) == (302, True)
     for name, _content in files:
         page.get_by_text(name).wait_for()
-    shown = page.locator(f'main img[src^="{bucket.address_at(bucket.port)}"][alt^="{screen}"]')
+    shown = page.locator(f'main img[src^="{bucket.address}"][alt^="{screen}"]')
     wait_until(lambda: shown.count() == 2, 60, lambda: deploy.worker.text)
     wait_until(lambda: page.evaluate(LOADED), 30, "every picture is shown")
     screenshot(page, f"{screen}-photos-of-a-bucket")
@@ -118,6 +119,29 @@ def test_what_is_refused_is_told_on_the_page_and_can_be_tried_again(open_photos)
     choose(page, ("good.jpg", landscape(640, 480, 60)))
     send(page)
     page.get_by_text("1 photo is uploaded.").wait_for()
+
+
+def test_too_many_are_refused_before_anything_is_sent(open_photos):
+    page = open_photos()
+    choose(page, *((f"{number}.jpg", b"x") for number in range(21)))
+    send(page)
+    expect(page.get_by_role("status")).to_have_text("At most 20 files at once are allowed. Nothing was sent.")
+    assert sent(page, "PUT", "") == []
+
+
+def test_a_bucket_that_falls_silent_is_given_up_and_the_file_goes_by_way_of_the_site(open_photos, bucket):
+    page = open_photos()
+    page.clock.install()
+    choose(page, ("stalled.jpg", landscape(640, 480, 90)))
+    bucket.fail("silent", ["PUT"], times=1)
+    before = bucket.counts["PUT"]
+    send(page)
+    expect(page.get_by_role("status")).to_contain_text("Sending stalled.jpg, 1 of 1")
+    wait_until(lambda: bucket.counts["PUT"] > before, 20, "the bucket is asked")
+    page.clock.fast_forward(21_000)
+    page.get_by_text("1 photo is uploaded.").wait_for()
+    assert any("no progress" in told for told in page.complaints)
+    bucket.pass_on()
 
 
 def test_without_javascript_the_same_page_sends_the_file_to_the_site(open_photos):

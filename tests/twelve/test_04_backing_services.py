@@ -14,7 +14,7 @@ from django.apps import apps
 
 from config.env import check_url
 from config.settings import database
-from tests.object_storage import S3, GoogleEmulator
+from tests.object_storage import S3, Faulty, GoogleEmulator
 from tests.processes import GOOD, NO_PROXY, ROOT, Deploy, Person, run, wait_until
 from tests.servers import MailServer, MariaDB, Memcached, PgBouncer, PostgreSQL, RabbitMQ, Redis
 
@@ -70,8 +70,10 @@ class Services:
             self.variables["CELERY_BROKER_URL"] = self.start(server, tls=kind.endswith("+")).url
 
     def media(self, kind):
-        if kind.startswith("s3"):
-            self.variables |= self.start(S3, tls=kind.endswith("+")).variables()
+        if kind == "s3":
+            self.variables |= self.start(S3).variables()
+        elif kind == "s3+":  # behind a proxy that has TLS
+            self.variables |= self.stack.enter_context(Faulty(self.start(S3), self.certificates)).variables()
         elif kind == "gs":
             self.variables |= self.stack.enter_context(GoogleEmulator()).variables()
             self.emulated = True  # it checks no signature

@@ -45,4 +45,7 @@ if not BUILD_COMMIT and (BASE_DIR / ".git").exists():
     with suppress(OSError):  # without git it is not known
         git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=BASE_DIR, capture_output=True, text=True, check=False)  # noqa: S607
         BUILD_COMMIT = git.stdout.strip()
-COMMIT = BUILD_COMMIT or (COMMIT_FILE.read_text(encoding="utf-8").strip() if COMMIT_FILE.is_file() else "")
+COMMIT = BUILD_COMMIT
+if not COMMIT:
+    with suppress(OSError, UnicodeDecodeError):  # a build before its first collectstatic
+        COMMIT = COMMIT_FILE.read_text(encoding="utf-8").strip()

@@ -24,7 +24,7 @@ def test_the_code_stays_small():
     lines = [
         line.strip() for path in paths if path.parent.name != "migrations" for line in path.read_text().splitlines()
     ]
-    assert len([line for line in lines if line and not line.startswith("#")]) <= 5200
+    assert len([line for line in lines if line and not line.startswith("#")]) <= 5300
 
 
 def test_the_readme_is_short():

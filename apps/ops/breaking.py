@@ -9,6 +9,7 @@ from typing import Any
 
 from django.apps import apps
 from django.conf import settings
+from django.contrib.postgres.constraints import ExclusionConstraint
 from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import models
 from django.db.migrations import operations as ops
@@ -73,12 +74,20 @@ def broken_by(operation: Any, state: Any, app: str) -> str:
                 return GONE.format("the old column")
             if former.null and not field.null:
                 return "the running release may still write NULL: change it when no running release does"
+            if former.has_db_default() and not field.has_db_default():
+                return "the running release may still leave it out, and needs the db_default"
             return INDEX if indexed(field) and not indexed(former) else ""
         case ops.AddField(field=field) if indexed(field):
             return f"{INDEX}; give the field db_index=False"
         case AddIndexConcurrently():
             return ""
-        case ops.AddIndex() | ops.AlterUniqueTogether() | ops.AddConstraint(constraint=models.UniqueConstraint()):
+        case ops.AlterUniqueTogether(option_value=value) if not value:
+            return ""
+        case (
+            ops.AddIndex()
+            | ops.AlterUniqueTogether()
+            | ops.AddConstraint(constraint=models.UniqueConstraint() | ExclusionConstraint())
+        ):
             return INDEX
     return ""
 

@@ -20,6 +20,7 @@ from apps.factors import probes
 from apps.ops import lock
 from apps.ops.models import Release
 from apps.ops.trail import who
+from config import logs
 
 Tell = Callable[[str], object]
 DAY = 86_400  # seconds
@@ -101,6 +102,12 @@ def migrate_alone(connection: Any, tell: Tell, verbosity: int, record: bool) -> 
         raise CommandError(f"Nothing was migrated: {error}") from error
     except Error as error:
         raise CommandError(explain(connection, error, statements)) from error
+    except BaseException as error:  # a mistake in Python, or a signal
+        if statements.recorded < len(plan):
+            migration = plan[statements.recorded]
+            lines = stands(connection, migration, statements)
+            tell("\n".join([f"The migration {migration} was stopped by {type(error).__name__}.", *lines]))
+        raise
     return len(plan)
 
 
@@ -143,14 +150,19 @@ class Statements:
     """Sees each statement of the migrations: the last one, and how much of the migration that runs was done before."""
 
     def __init__(self) -> None:
-        self.last, self.done = "", 0
+        self.last, self.done, self.recorded = "", 0, 0
 
     def __call__(self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
-        self.last = str(sql)
+        self.last, connection = str(sql), context["connection"]
+        changes = CHANGES.match(self.last)
+        if changes and connection.vendor == "postgresql" and connection.in_atomic_block:
+            # Through a pooler the session's limits may be those of another connection.
+            limit = f"SET LOCAL lock_timeout = '{settings.DATABASE_LOCK_TIMEOUT}s'; SET LOCAL statement_timeout = 0"
+            execute(limit, None, False, context)
         result = execute(sql, params, many, context)
         if re.match("INSERT INTO .django_migrations", self.last):
-            self.done = 0
-        elif CHANGES.match(self.last):
+            self.done, self.recorded = 0, self.recorded + 1
+        elif changes:
             self.done += 1
         return result
 
@@ -161,7 +173,9 @@ def explain(connection: Any, error: Error, statements: Statements) -> str:
     code = getattr(cause, "sqlstate", None) or (error.args[0] if error.args else None)
     busy = code in LOCK_TIMEOUTS or "locked" in str(error)
     why = f"gave up after {settings.DATABASE_LOCK_TIMEOUT} s: others use the table" if busy else "failed"
-    lines = [f"{type(error).__name__}: {' '.join(str(error).split())}", f"The statement: {statements.last}"]
+    # What the database quotes of its rows is people's.
+    told = f"{type(error).__name__}: {' '.join(str(error).split())}\nThe statement: {statements.last}"
+    lines = [logs.masked(told)]
     try:
         _, plan = pending(connection)
         lines += holders(connection, statements.last) if busy else []
@@ -175,12 +189,23 @@ def explain(connection: Any, error: Error, statements: Statements) -> str:
             "The migrations stand; content types, permissions or the record of the release do not. Release again."
         ]
         return "\n".join([f"What follows the migrations {why}.", *lines])
-    if statements.done and not (connection.features.can_rollback_ddl and plan[0].atomic):
-        lines += [f"{statements.done} of its statements had run and STAND: undo them by hand, or finish it by hand."]
-    else:
-        lines += ["Nothing of it is left half done; what came before it stands. The site goes on as it was."]
+    lines += stands(connection, plan[0], statements)
     lines += ["Release again when the table is less busy." if busy else "Mend what failed, then release again."]
     return "\n".join([f"The migration {plan[0]} {why}.", *lines])
+
+
+def stands(connection: Any, migration: Any, statements: Statements) -> list[str]:
+    """What is left of a migration that did not come to its end."""
+    if connection.features.can_rollback_ddl and migration.atomic:
+        return ["Nothing of it is left half done; what came before it stands. The site goes on as it was."]
+    if "CONCURRENTLY" in statements.last:
+        return ["An index that is not valid may be left: the next release drops it and builds it anew."]
+    if statements.done:
+        return [f"{statements.done} of its statements had run and STAND: undo them by hand, or finish it by hand."]
+    return [
+        "This run changed nothing of it. One that was stopped before may have: compare `manage.py release --plan`"
+        " with the tables."
+    ]
 
 
 def holders(connection: Any, statement: str) -> list[str]:

@@ -33,6 +33,10 @@ STOP_SIGNALS = ("SIGTERM", "SIGHUP")  # SIGHUP: the terminal is gone; Windows ha
 LITERAL = re.compile(r"""("{3}|'{3}|["'])(?:\\.|(?!\1).)*(?:\1|\Z)""", re.DOTALL)
 
 
+# Where secrets have no name to know them by: from these arguments on, nothing is told.
+CODE = {"shell": r"-c|--command", "dbshell": r"--$"}
+
+
 class Signalled(SystemExit):
     """Raised wherever the process is when a signal asks it to stop, so that it cleans up as after any exception."""
 
@@ -40,10 +44,13 @@ class Signalled(SystemExit):
 @contextmanager
 def leave(command: str, arguments: list[str]) -> Iterator[None]:
     """Tell of the command that runs inside, and write its row when it ends, however it does."""
-    about = {"command": safe(logs.masked(command)), "arguments": shown(arguments), "who": safe(who())}
+    about = {"command": safe(logs.masked(command)), "arguments": shown(arguments, command)}
+    name, _at, _host = who().partition("@")  # events have no mail addresses
     started, begun = timezone.now(), time.perf_counter()
     stop_on_signals()
-    logger.info("started: %s", f"{about['command']} {about['arguments']}".rstrip(), extra={"event": about})
+    logger.info(
+        "started: %s", f"{about['command']} {about['arguments']}".rstrip(), extra={"event": about | {"who": name}}
+    )
     status, ending = 0, ""
     try:
         yield
@@ -55,9 +62,9 @@ def leave(command: str, arguments: list[str]) -> Iterator[None]:
         ended = {"status": status, "ending": ending}
         process = {name: safe(logs.Process.fields.get(name, "")) for name in ("process", "release", "commit")}
         with suppress(KeyboardInterrupt, Signalled):  # it has ended already: now only the row is not waited for
-            tell_of_end({**about, "duration_ms": round(seconds * 1000, 1), **ended})
+            tell_of_end({**about, "who": name, "duration_ms": round(seconds * 1000, 1), **ended})
             host = safe(socket.gethostname())
-            if why := write(**about, **process, **ended, host=host, started=started, seconds=seconds):
+            if why := write(**about, who=who(), **process, **ended, host=host, started=started, seconds=seconds):
                 logger.warning("this run is in the log only, it could not be written to the database: %s", why)
 
 
@@ -77,17 +84,22 @@ def tell_of_end(fields: dict[str, Any]) -> None:
 
 def who() -> str:
     """The person who runs this, as far as the environment or the system knows."""
-    if settings.ADMIN_USER:
-        return settings.ADMIN_USER
     try:
-        return getpass.getuser()
+        return safe(settings.ADMIN_USER or getpass.getuser())
     except (OSError, KeyError):  # a container may run under a number without a name
         return f"user {os.getuid()}"
 
 
-def shown(arguments: list[str]) -> str:
-    """The arguments in one line, without what may be a secret: values of secret names and variables, quoted texts."""
+def shown(arguments: list[str], command: str = "") -> str:
+    """The arguments in one line, without what may be a secret: values of secret names and variables, quoted texts.
+
+    Of code for a shell, and of what goes to the database's own client, only that there was some.
+    """
     told, hide = [], False
+    for at, argument in enumerate(arguments):
+        if command in CODE and re.match(CODE[command], argument):
+            length = len(" ".join(arguments[at:]))
+            return f"{shown(arguments[:at])} {argument[:2]} *** ({length} characters)".lstrip()
     for argument in arguments:
         name, equals, _value = argument.partition("=")
         secret = logs.is_secret(name) and not re.search(r"\s", name)

@@ -34,7 +34,6 @@ RELEASE = _version or _image
 COMMIT_FILE = STATIC_ROOT / "commit.txt"
 BUILD_COMMIT = first(
     "HEROKU_BUILD_COMMIT",
-    "HEROKU_SLUG_COMMIT",
     "SOURCE_VERSION",
     "RENDER_GIT_COMMIT",
     "RAILWAY_GIT_COMMIT_SHA",
@@ -45,7 +44,9 @@ if not BUILD_COMMIT and (BASE_DIR / ".git").exists():
     with suppress(OSError):  # without git it is not known
         git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=BASE_DIR, capture_output=True, text=True, check=False)  # noqa: S607
         BUILD_COMMIT = git.stdout.strip()
+_slug_commit = first("HEROKU_SLUG_COMMIT", help="The commit of the release, or of a former one after a promotion.")
 COMMIT = BUILD_COMMIT
 if not COMMIT:
     with suppress(OSError, UnicodeDecodeError):  # a build before its first collectstatic
         COMMIT = COMMIT_FILE.read_text(encoding="utf-8").strip()
+COMMIT = COMMIT or _slug_commit

@@ -118,6 +118,8 @@ BAD = {
     "an index on a column": 'migrations.AlterField("job", "due", models.DateTimeField(db_index=True))',
     "an index of a constraint":
         'migrations.AddConstraint("job", models.UniqueConstraint(fields=["due"], name="job_one"))',
+    "a table without rows that are equal in one":
+        'migrations.AlterUniqueTogether("job", {("task", "due")})',
     "a column dropped on the database alone": f"migrations.SeparateDatabaseAndState([{DROP}], [])",
 }  # fmt: skip
 GOOD_ONES = {
@@ -129,6 +131,7 @@ GOOD_ONES = {
     "what is new": 'migrations.CreateModel("Note", [("id", models.BigAutoField(primary_key=True))]),'
         'migrations.AddField("note", "text", models.TextField(default="")),'
         'migrations.AddIndex("note", models.Index(fields=["text"], name="note_text"))',
+    "a constraint dropped": 'migrations.AlterUniqueTogether("job", set())',
     "words alone": 'migrations.AlterField("job", "error", models.TextField(blank=True, help_text="Why"))',
 }  # fmt: skip
 

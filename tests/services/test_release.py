@@ -257,6 +257,55 @@ def test_what_follows_the_migrations_is_told_apart_from_them(tmp_path):
     assert "The migrations stand" in failed.stderr
 
 
+def test_through_a_pooler_a_busy_table_fails_the_release_as_well(tmp_path):
+    with PostgreSQL() as postgres, LaxPgBouncer(postgres) as pooler:
+        deploy = Deploy(tmp_path, root=ROOT, DATABASE_URL=pooler.url, DATABASE_LOCK_TIMEOUT="2")
+        deploy.manage("release")
+        deploy.root = build(tmp_path / "build", PRIORITY)
+        with reader_of(postgres.url, "jobs_job"):
+            failed = deploy.manage("release", check=False)
+        assert "The migration jobs.0002_second gave up after 2 s" in failed.stderr
+        assert "Applying jobs.0002_second... OK" in deploy.manage("release").stdout
+
+
+@pytest.mark.parametrize(("server", "options"), [(PostgreSQL, "atomic = False"), (MariaDB, "")])
+def test_a_release_that_is_stopped_says_what_stands_and_so_does_the_next(server, options, tmp_path):
+    root = build(
+        tmp_path / "build",
+        f"{PRIORITY}, migrations.RunPython(wait, migrations.RunPython.noop)",
+        WAIT.format(folder=str(tmp_path)),
+        options,
+    )
+    with server() as running:
+        deploy = Deploy(tmp_path, root=ROOT, DATABASE_URL=running.url)
+        deploy.manage("release")
+        deploy.root = root
+        release = deploy.start("release")
+        told = tmp_path / "stderr.log"
+        wait_until((tmp_path / "begun").exists, 60, lambda: release.text + told.read_text())
+        assert release.stop() == 143
+        assert "The migration jobs.0002_second was stopped by Signalled." in told.read_text()
+        assert "1 of its statements had run and STAND" in told.read_text()
+        failed = deploy.manage("release", check=False)
+        assert failed.returncode == 1
+        assert "This run changed nothing of it. One that was stopped before may have" in failed.stderr
+
+
+def test_a_failed_migration_tells_nothing_of_the_rows(tmp_path):
+    statement = "UPDATE users_user SET is_active = NULL"
+    root = build(tmp_path / "build", f"migrations.RunSQL({statement!r})")
+    with PostgreSQL() as running:
+        deploy = Deploy(tmp_path, root=ROOT, DATABASE_URL=running.url)
+        deploy.environment["DJANGO_SUPERUSER_PASSWORD"] = "a long enough passphrase"
+        deploy.manage("release")
+        deploy.manage("createsuperuser", "--noinput", "--email", "eve@example.com")
+        deploy.root = root
+        failed = deploy.manage("release", check=False)
+        assert "The migration jobs.0002_second failed." in failed.stderr
+        assert "Nothing of it is left half done" in failed.stderr
+        assert not re.search("pbkdf2|eve@example.com", failed.stderr)
+
+
 def test_another_writer_of_sqlite_fails_the_release_cleanly(tmp_path):
     deploy = Deploy(tmp_path, root=ROOT, DATABASE_LOCK_TIMEOUT="1")
     deploy.manage("release")
@@ -280,7 +329,7 @@ def test_an_index_whose_building_failed_is_built_by_the_next_release(tmp_path):
             writer.execute("LOCK TABLE jobs_job IN ROW EXCLUSIVE MODE")
             failed = deploy.manage("release", check=False)
         assert failed.returncode == 1
-        assert "Nothing of it is left half done" in failed.stderr
+        assert "An index that is not valid may be left: the next release drops it" in failed.stderr
         deploy.manage("release")
         with psycopg.connect(running.url) as connection:
             valid = connection.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = 'job_due'::regclass")

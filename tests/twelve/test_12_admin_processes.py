@@ -95,7 +95,7 @@ def test_the_build_help_and_what_works_without_a_config_leave_none(deploy, rows)
 
 def test_the_question_for_help_hides_no_other_program(deploy, rows):
     deploy.manage("dbshell", "--", "-h", "127.0.0.1", "-c", "SELECT 'canary'")
-    assert [row["arguments"] for row in rows()] == ["-- -h 127.0.0.1 -c 'SELECT \"***\"'"]
+    assert [row["arguments"] for row in rows()] == ["-- *** (34 characters)"]
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_what_is_secret_among_the_arguments_is_in_no_event_and_no_row(deploy, ro
         assert "canary" not in json.dumps(trail(result.stderr))
     first, second, third = (row["arguments"] for row in rows())
     assert "canary" not in first + second + third
-    assert "set_password" in first
+    assert first == f"--no-imports -c *** ({len(code) + 3} characters)"
     assert second == "--password=*** --api-key *** https://***@host/ ***"
     assert third == "https://host/?*** ***@*** --tag shown"
 

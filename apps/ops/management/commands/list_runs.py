@@ -4,10 +4,12 @@ from argparse import ArgumentTypeError
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
+from django.db import Error
 from django.utils import timezone
 
+from apps.factors import probes
 from apps.ops.models import Run
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -33,7 +35,11 @@ class Command(BaseCommand):
         runs = Run.objects.filter(started__gte=since, **{"command": command} if command else {}).order_by("-started")
         if failed:
             runs = runs.exclude(status=0)
-        self.stdout.write(json.dumps(list(runs.values()), cls=DjangoJSONEncoder, indent=2) if as_json else table(runs))
+        try:
+            self.stdout.write(json.dumps([*runs.values()], cls=DjangoJSONEncoder, indent=2) if as_json else table(runs))
+        except Error as error:
+            told = probes.reason(error, "DATABASE_TLS")
+            raise CommandError(f"The runs cannot be read; the log has them as apps.ops.trail: {told}") from error
 
 
 def table(runs: Any) -> str:

@@ -137,7 +137,7 @@ def many(tmp_path):
         folder.mkdir(parents=True)
         (folder / "original.jpg").touch()
         os.utime(folder / "original.jpg", (0, 0))
-    yield deploy, lambda: len([*(deploy.media / "photos").iterdir()])
+    yield deploy, lambda: len([*deploy.media.glob("photos/*/original.jpg")])
     deploy.close()
 
 

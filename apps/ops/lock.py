@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from django.core.management.base import CommandError
+from django.db import Error
 
 SECONDS = 600  # that another release may take
 KEY = 1_734_052_909  # any number, the same in each release
@@ -18,8 +19,11 @@ NAME = "CONCAT('release ', MD5(DATABASE()))"  # MariaDB's and MySQL's locks are 
 
 
 @contextmanager
-def held(connection: Any, mine: str, tell: Callable[[str], object]) -> Iterator[None]:
-    """Hold it as `mine`; tell of another release that has it. Raises CommandError when that one takes too long."""
+def held(connection: Any, mine: str, tell: Callable[[str], object]) -> Iterator[Callable[[], None]]:
+    """Hold it as `mine`; tell of another release that has it. Raises CommandError when that one takes too long.
+
+    Gives a function that raises CommandError once the lock is lost.
+    """
     open_, take = VENDORS[connection.vendor]
     with closing(open_(connection)) as holder:
         until, told = time.monotonic() + SECONDS, False
@@ -33,7 +37,17 @@ def held(connection: Any, mine: str, tell: Callable[[str], object]) -> Iterator[
                 tell(f"Waiting for another release to end, {SECONDS} s at most: {other}.")
             told = True
             time.sleep(0.3)
-        yield
+
+        def check() -> None:
+            try:
+                holder.cursor().execute("SELECT 1")
+            except (Error, sqlite3.Error) as error:
+                raise CommandError(
+                    f"The lock was lost, and another release may be under way: {error}. Nothing more was changed. "
+                    "Release again."
+                ) from error
+
+        yield check
 
 
 # Each of these takes the lock, for as long as the connection is open, and returns None; or else who has it.

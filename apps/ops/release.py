@@ -76,14 +76,14 @@ def migrate(tell: Tell, *, verbosity: int, record: bool = False) -> int:
     connection: Any = connections[alias()]
     try:
         open_without_limits(connection)
-        with lock.held(connection, f"{name()} by {who()}", tell):
-            return migrate_alone(connection, tell, verbosity, record)
+        with lock.held(connection, f"{name()} by {who()}", tell) as check:
+            return migrate_alone(connection, tell, verbosity, record, check)
     except (Error, sqlite3.Error) as error:
         told = probes.reason(error, "DATABASE_TLS")
         raise CommandError(f"The database is not migrated, since it cannot be reached: {told}") from error
 
 
-def migrate_alone(connection: Any, tell: Tell, verbosity: int, record: bool) -> int:
+def migrate_alone(connection: Any, tell: Tell, verbosity: int, record: bool, check: Callable[[], None]) -> int:
     executor, plan = pending(connection)
     loader = executor.loader
     unknown = sorted(
@@ -91,7 +91,7 @@ def migrate_alone(connection: Any, tell: Tell, verbosity: int, record: bool) -> 
     )
     if unknown:
         tell(f"The database is ahead of this code, as after a rollback: {'.'.join(unknown[-1])}. It is left as it is.")
-    statements = Statements()
+    statements = Statements(check)
     try:
         with connection.execute_wrapper(statements):
             call_command("migrate", database=connection.alias, interactive=False, verbosity=verbosity if plan else 0)
@@ -149,12 +149,15 @@ def plan_as_sql() -> str:
 class Statements:
     """Sees each statement of the migrations: the last one, and how much of the migration that runs was done before."""
 
-    def __init__(self) -> None:
+    def __init__(self, check: Callable[[], None]) -> None:
+        self.check = check  # that the lock is held still, before each change
         self.last, self.done, self.recorded = "", 0, 0
 
     def __call__(self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
         self.last, connection = str(sql), context["connection"]
         changes = CHANGES.match(self.last)
+        if changes:
+            self.check()
         if changes and connection.vendor == "postgresql" and connection.in_atomic_block:
             # Through a pooler the session's limits may be those of another connection.
             limit = f"SET LOCAL lock_timeout = '{settings.DATABASE_LOCK_TIMEOUT}s'; SET LOCAL statement_timeout = 0"

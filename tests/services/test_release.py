@@ -291,6 +291,25 @@ def test_a_release_that_is_stopped_says_what_stands_and_so_does_the_next(server,
         assert "This run changed nothing of it. One that was stopped before may have" in failed.stderr
 
 
+def test_a_release_that_lost_its_lock_changes_nothing_more(tmp_path):
+    operations = f"migrations.RunPython(wait, migrations.RunPython.noop), {PRIORITY}"
+    root = build(tmp_path / "build", operations, WAIT.format(folder=str(tmp_path)))
+    with PostgreSQL() as running:
+        deploy = Deploy(tmp_path, root=ROOT, DATABASE_URL=running.url)
+        deploy.manage("release")
+        deploy.root = root
+        release = deploy.start("release")
+        told = tmp_path / "stderr.log"
+        wait_until((tmp_path / "begun").exists, 60, lambda: release.text + told.read_text())
+        with psycopg.connect(running.url) as connection:
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+        (tmp_path / "go").touch()
+        assert release.child.wait(30) == 1
+        assert "The lock was lost, and another release may be under way" in told.read_text()
+        assert "Nothing of it is left half done" in told.read_text()
+        assert "Applying jobs.0002_second... OK" in deploy.manage("release").stdout
+
+
 def test_a_failed_migration_tells_nothing_of_the_rows(tmp_path):
     statement = "UPDATE users_user SET is_active = NULL"
     root = build(tmp_path / "build", f"migrations.RunSQL({statement!r})")

@@ -93,6 +93,14 @@ def test_the_build_help_and_what_works_without_a_config_leave_none(deploy, rows)
     assert rows() == []
 
 
+def test_an_address_as_the_person_is_whole_in_the_row_and_a_name_in_the_log(deploy, rows):
+    deploy.environment["ADMIN_USER"] = "adam@example.com"
+    result = deploy.manage("check")
+    deploy.environment["ADMIN_USER"] = "eve"
+    assert [event["who"] for event in trail(result.stderr)] == ["adam", "adam"]
+    assert [row["who"] for row in rows()] == ["adam@example.com"]
+
+
 def test_the_question_for_help_hides_no_other_program(deploy, rows):
     deploy.manage("dbshell", "--", "-h", "127.0.0.1", "-c", "SELECT 'canary'")
     assert [row["arguments"] for row in rows()] == ["-- *** (34 characters)"]

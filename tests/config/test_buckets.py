@@ -391,7 +391,7 @@ START = """
 import sys
 import config.settings, django
 django.setup()
-import config.urls, apps.photos.views
+import config.urls
 print([name for name in sys.modules if name.startswith(("boto", "s3transfer", "google.", "storages"))])
 """
 

@@ -43,8 +43,9 @@ def held(connection: Any, mine: str, tell: Callable[[str], object]) -> Iterator[
                 holder.cursor().execute("SELECT 1")
             except (Error, sqlite3.Error) as error:
                 raise CommandError(
-                    f"The lock was lost, and another release may be under way: {error}. Nothing more was changed. "
-                    "Release again."
+                    "The lock was lost: the database went away, or ended its connection, and another release may be"
+                    f" under way: {error}\nNothing more was changed. Once the database answers, `manage.py release"
+                    " --plan` shows what is left; then release again."
                 ) from error
 
         yield check

@@ -204,7 +204,7 @@ def test_a_busy_table_fails_the_release_and_not_the_site(server, tmp_path):
                 for words in (
                     "The migration jobs.0002_second gave up after 2 s",
                     "ADD COLUMN",
-                    "Nothing of it is left half done",
+                    "This run changed nothing of it" if server is MariaDB else "Nothing of it is left half done",
                     "Release again",
                 ):
                     assert words in failed.stderr
@@ -242,7 +242,7 @@ def test_a_database_that_goes_away_meanwhile_is_told(tmp_path):
         (tmp_path / "go").touch()
         assert release.child.wait(60) == 1
     told = (tmp_path / "stderr.log").read_text()
-    assert "The database went away meanwhile" in told
+    assert "The lock was lost: the database went away, or ended its connection" in told
     assert "release --plan" in told
     assert "Traceback" not in told
 
@@ -305,7 +305,7 @@ def test_a_release_that_lost_its_lock_changes_nothing_more(tmp_path):
             connection.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
         (tmp_path / "go").touch()
         assert release.child.wait(30) == 1
-        assert "The lock was lost, and another release may be under way" in told.read_text()
+        assert "another release may be under way" in told.read_text()
         assert "Nothing of it is left half done" in told.read_text()
         assert "Applying jobs.0002_second... OK" in deploy.manage("release").stdout
 

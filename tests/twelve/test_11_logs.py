@@ -399,16 +399,28 @@ SECRETS = {
     "CACHE_URL": "redis://canaryuser:canary-cache@127.0.0.1:9/1",
     "EMAIL_URL": "smtp://canaryuser:canary-mail@127.0.0.1:9",
     "SENTRY_DSN": "http://canarykey@127.0.0.1:9/1",
+    "GOOGLE_CREDENTIALS": json.dumps(
+        {
+            "client_email": "canaryuser@tests.example",
+            "private_key": "canary-private-0123456789-0123456789-0123456789",
+            "token_uri": "https://tests.example/token",
+        }
+    ),
+    # What leads to a bucket, of the site's own and of each add-on.
+    **{
+        f"{owner}{name}": f"canary-{owner}{name}".lower()
+        for owner in ("AWS_", "BUCKETEER_AWS_", "CLOUDCUBE_", "")
+        for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
+    },
+    "AWS_SESSION_TOKEN": "canary-token",
 }
 
 
 def test_a_service_that_is_away_gives_no_secret_away(tmp_path):
     """Each secret variable has a canary, and each backing service is at a port where nobody listens."""
-    assert {name for name, variable in env.variables.items() if variable.secret} == {
-        *SECRETS,
-        "MEDIA_STORAGE_URL",
-    }  # a folder
-    deploy = Deploy(tmp_path, DJANGO_SUPERUSER_PASSWORD="canary-password", **SECRETS)
+    assert {name for name, variable in env.variables.items() if variable.secret} == {*SECRETS}
+    bucket = {"MEDIA_STORAGE_URL": "s3://bucket?endpoint_url=http://127.0.0.1:9"}
+    deploy = Deploy(tmp_path, DJANGO_SUPERUSER_PASSWORD="canary-password", **SECRETS, **bucket)
     web, worker, clock = (deploy.start(name) for name in ("web", "worker", "clock"))
     try:
         wait_until(lambda: status(f"{deploy.address}/health/live/") == 200, 30, lambda: web.text)

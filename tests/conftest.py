@@ -15,6 +15,7 @@ from tests.processes import Deploy
 # Who starts the tests in the background of a shell has these ignored, and so would every process that a test stops.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup's
 
 
 @pytest.fixture(scope="session", autouse=True)

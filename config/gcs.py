@@ -16,8 +16,9 @@ from google.cloud.storage import Client
 from google.oauth2.service_account import Credentials
 from storages.backends.gcloud import GoogleCloudStorage
 
-from config.media import MEMORY, PART, StorageError, TellingStorage
+from config.media import MEMORY, StorageError, TellingStorage
 
+PART = 8 * 1024 * 1024  # bytes of a large file that are in memory on the way to the bucket
 SCOPES = ["https://www.googleapis.com/auth/devstorage.read_write"]
 
 

@@ -22,7 +22,6 @@ from django.utils.csp import CSP
 from django.views.decorators.csp import csp_override
 
 MEMORY = 1024 * 1024  # bytes of a file of a bucket that are held in memory; the rest is in the temporary folder
-PART = 8 * 1024 * 1024  # bytes of a large file that are in memory on the way to a bucket
 INCOMING = "incoming"  # the folder of a bucket into which browsers put uploads, and from which nothing is copied in
 PAGE = 1000  # entries of a listing at a time, as of S3
 

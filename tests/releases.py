@@ -1,10 +1,10 @@
 """Builds with migrations of their own, and people who use the site while they are released."""
 
-import shutil
 import threading
 import urllib.parse
 
-from tests.processes import ROOT, Person, wait_until
+from tests.builds import copy_of_the_repository
+from tests.processes import Person, wait_until
 
 MIGRATION = """
 from django.db import migrations, models
@@ -21,11 +21,7 @@ PRIORITY = 'migrations.AddField("job", "priority", models.IntegerField(db_defaul
 
 def build(folder, operations=None, before="", options=""):
     """A copy of the code, in which the jobs have a second migration of these operations; returns its root."""
-    ignore = shutil.ignore_patterns("__pycache__")
-    for name in ("config", "apps"):
-        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
-    for name in ("manage.py", "Procfile"):
-        shutil.copy(ROOT / name, folder)
+    copy_of_the_repository(folder)
     if operations:
         text = MIGRATION.format(before=before, options=options, operations=operations)
         (folder / "apps/jobs/migrations/0002_second.py").write_text(text)

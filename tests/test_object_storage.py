@@ -111,12 +111,12 @@ def test_a_signed_put_takes_the_signed_length_and_type_only(server):
     assert client.get_object(Bucket=server.bucket, Key="put")["Body"].read() == b"1234"
 
 
+@pytest.mark.parametrize("server", [True], ids=["tls"], indirect=True)
 def test_with_certificates_it_refuses_a_plain_client_and_an_unknown_authority(server):
-    if server.certificates:
-        with pytest.raises(SSLError):
-            server.client(verify=True).list_buckets()
-        with pytest.raises(HTTPClientError):
-            server.client(server.address_at(server.port).replace("https:", "http:")).list_buckets()
+    with pytest.raises(SSLError):
+        server.client(verify=True).list_buckets()
+    with pytest.raises(HTTPClientError):
+        server.client(server.address_at(server.port).replace("https:", "http:")).list_buckets()
 
 
 def test_after_a_stop_it_starts_again_with_what_it_had(server):
@@ -164,10 +164,10 @@ def test_a_front_passes_large_bodies_on_as_they_come(front, client):
     assert client.get_object(Bucket=front.server.bucket, Key="large")["Body"].read() == large
 
 
+@pytest.mark.parametrize("front", [True], ids=["tls"], indirect=True)
 def test_a_front_with_certificates_refuses_a_plain_client(front):
-    if front.certificates:
-        with pytest.raises(HTTPClientError):
-            front.server.client(front.address.replace("https:", "http:")).list_buckets()
+    with pytest.raises(HTTPClientError):
+        front.server.client(front.address.replace("https:", "http:")).list_buckets()
 
 
 def test_a_front_before_a_server_with_certificates(certificates):

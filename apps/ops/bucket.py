@@ -52,7 +52,7 @@ def rules(storage: Any) -> list[dict[str, Any]]:
 
 def forbid_copies(storage: Any) -> None:
     """By a policy, that a link of an upload is used to copy another object or to publish one."""
-    where = f"arn:aws:s3:::{storage.bucket_name}/{storage._normalize_name(INCOMING)}/*"
+    where = f"arn:aws:s3:::{storage.bucket_name}/{storage.key(INCOMING)['Key']}/*"
     deny = {"Effect": "Deny", "Principal": "*", "Action": ["s3:PutObject"], "Resource": [where]}
     public = ["public-read", "public-read-write", "authenticated-read"]
     policy = {

@@ -96,7 +96,7 @@ def migrate_alone(connection: Any, tell: Tell, verbosity: int, record: bool, che
         with connection.execute_wrapper(statements):
             call_command("migrate", database=connection.alias, interactive=False, verbosity=verbosity if plan else 0)
             if record:
-                known = {"version": settings.RELEASE[:200], "commit": settings.COMMIT[:64], "released_by": who()[:200]}
+                known = {"version": settings.RELEASE[:200], "commit": settings.COMMIT[:64], "released_by": who()}
                 Release.objects.using(connection.alias).create(**known)
     except InconsistentMigrationHistory as error:
         raise CommandError(f"Nothing was migrated: {error}") from error

@@ -95,7 +95,7 @@ def test_a_server_that_refuses_is_asked_once(media, emulator, status, told):
 
 def test_a_server_that_is_away_is_told_at_once(media, emulator, monkeypatch, settings):
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{free_port()}")
-    settings.STORAGES = settings.STORAGES | {"default": emulator.storage() | {}}
+    settings.STORAGES = settings.STORAGES | {"default": emulator.storage()}
     with pytest.raises(StorageError, match="does not answer"):
         default_storage.open("a")
 

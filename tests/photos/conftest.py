@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,15 @@ from apps.jobs.models import Job
 from apps.jobs.services import perform
 from apps.photos.models import Photo
 from apps.users.models import User
+from tests.object_storage import S3
 from tests.photos.pictures import picture
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[S3]:
+    """An S3 server with an empty bucket."""
+    with S3() as server:
+        yield server
 
 
 @pytest.fixture

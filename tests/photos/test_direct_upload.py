@@ -22,17 +22,10 @@ from apps.photos.models import Photo
 from apps.users.models import User
 from config.media import StorageError
 from config.s3 import BucketStorage
-from tests.object_storage import S3
 from tests.photos.pictures import picture
 from tests.processes import DIRECT, GOOD, run
 
 CONTENT = picture("PNG", (64, 48))
-
-
-@pytest.fixture(scope="module")
-def server():
-    with S3() as server:
-        yield server
 
 
 @pytest.fixture

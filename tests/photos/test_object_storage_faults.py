@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from tests.events import events
-from tests.object_storage import S3, Faulty
+from tests.object_storage import Faulty
 from tests.photos.faults import (
     MAIL,
     PASSPHRASE,
@@ -108,12 +108,6 @@ class Site:
     def objects(self):
         """The keys of photos, without what was put and never claimed."""
         return sorted(key for key in self.server.objects() if "/incoming/" not in key)
-
-
-@pytest.fixture(scope="module")
-def server():
-    with S3() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -12,16 +12,9 @@ from django.core.management import call_command
 from apps.jobs.models import Job
 from apps.photos import services, tasks
 from config.s3 import BucketStorage
-from tests.object_storage import S3
 from tests.photos.pictures import picture
 
 ORPHANS = 1050
-
-
-@pytest.fixture(scope="module")
-def server():
-    with S3() as server:
-        yield server
 
 
 @pytest.fixture

@@ -247,6 +247,20 @@ def test_a_database_that_goes_away_meanwhile_is_told(tmp_path):
     assert "Traceback" not in told
 
 
+def test_a_database_that_goes_away_during_a_statement_is_told(tmp_path):
+    operations = "migrations.RunPython(wait, migrations.RunPython.noop), migrations.RunSQL('SELECT pg_sleep(60)')"
+    with under_way(PostgreSQL, tmp_path, operations) as (running, _deploy, release, told):
+        asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        with psycopg.connect(running.url, autocommit=True) as connection:
+            (tmp_path / "go").touch()
+            wait_until(lambda: connection.execute(asleep).fetchone() == (1,), 30, told)
+        running.stop()
+        assert release.child.wait(60) == 1
+        assert "The database went away meanwhile" in told()
+        assert "release --plan" in told()
+        assert "Traceback" not in told()
+
+
 def test_what_follows_the_migrations_is_told_apart_from_them(tmp_path):
     deploy = Deploy(tmp_path, root=ROOT)
     deploy.manage("release")
@@ -268,24 +282,26 @@ def test_through_a_pooler_a_busy_table_fails_the_release_as_well(tmp_path):
         assert "Applying jobs.0002_second... OK" in deploy.manage("release").stdout
 
 
-@pytest.mark.parametrize(("server", "options"), [(PostgreSQL, "atomic = False"), (MariaDB, "")])
-def test_a_release_that_is_stopped_says_what_stands_and_so_does_the_next(server, options, tmp_path):
-    root = build(
-        tmp_path / "build",
-        f"{PRIORITY}, migrations.RunPython(wait, migrations.RunPython.noop)",
-        WAIT.format(folder=str(tmp_path)),
-        options,
-    )
+@contextlib.contextmanager
+def under_way(server, tmp_path, operations, options=""):
+    """A site on that server, its release that has begun with these operations, and what reads its stderr."""
+    root = build(tmp_path / "build", operations, WAIT.format(folder=str(tmp_path)), options)
     with server() as running:
         deploy = Deploy(tmp_path, root=ROOT, DATABASE_URL=running.url)
         deploy.manage("release")
         deploy.root = root
-        release = deploy.start("release")
-        told = tmp_path / "stderr.log"
-        wait_until((tmp_path / "begun").exists, 60, lambda: release.text + told.read_text())
+        release, told = deploy.start("release"), (tmp_path / "stderr.log").read_text
+        wait_until((tmp_path / "begun").exists, 60, lambda: release.text + told())
+        yield running, deploy, release, told
+
+
+@pytest.mark.parametrize(("server", "options"), [(PostgreSQL, "atomic = False"), (MariaDB, "")])
+def test_a_release_that_is_stopped_says_what_stands_and_so_does_the_next(server, options, tmp_path):
+    operations = f"{PRIORITY}, migrations.RunPython(wait, migrations.RunPython.noop)"
+    with under_way(server, tmp_path, operations, options) as (_running, deploy, release, told):
         assert release.stop() == 143
-        assert "The migration jobs.0002_second was stopped by Signalled." in told.read_text()
-        assert "1 of its statements had run and STAND" in told.read_text()
+        assert "The migration jobs.0002_second was stopped by Signalled." in told()
+        assert "1 of its statements had run and STAND" in told()
         failed = deploy.manage("release", check=False)
         assert failed.returncode == 1
         assert "This run changed nothing of it. One that was stopped before may have" in failed.stderr
@@ -293,20 +309,13 @@ def test_a_release_that_is_stopped_says_what_stands_and_so_does_the_next(server,
 
 def test_a_release_that_lost_its_lock_changes_nothing_more(tmp_path):
     operations = f"migrations.RunPython(wait, migrations.RunPython.noop), {PRIORITY}"
-    root = build(tmp_path / "build", operations, WAIT.format(folder=str(tmp_path)))
-    with PostgreSQL() as running:
-        deploy = Deploy(tmp_path, root=ROOT, DATABASE_URL=running.url)
-        deploy.manage("release")
-        deploy.root = root
-        release = deploy.start("release")
-        told = tmp_path / "stderr.log"
-        wait_until((tmp_path / "begun").exists, 60, lambda: release.text + told.read_text())
+    with under_way(PostgreSQL, tmp_path, operations) as (running, deploy, release, told):
         with psycopg.connect(running.url) as connection:
             connection.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
         (tmp_path / "go").touch()
         assert release.child.wait(30) == 1
-        assert "another release may be under way" in told.read_text()
-        assert "Nothing of it is left half done" in told.read_text()
+        assert "another release may be under way" in told()
+        assert "Nothing of it is left half done" in told()
         assert "Applying jobs.0002_second... OK" in deploy.manage("release").stdout
 
 

@@ -1,12 +1,11 @@
 """Factor II: every package is declared, locked with its hash and installed into isolation."""
 
 import re
-import shutil
 import subprocess
 
 import pytest
 
-from tests.builds import steps
+from tests.builds import copy_of_the_repository, steps
 from tests.processes import BIN, ROOT
 
 
@@ -46,9 +45,7 @@ def test_the_production_lock_alone_is_enough(built):
     ids=["declared", "not-installed", "another-packages"],
 )
 def test_an_import_that_is_not_declared_makes_lint_fail(line, told, tmp_path):
-    for name in ("config", "apps", "requirements"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    copy_of_the_repository(tmp_path)
     urls = tmp_path / "config/urls.py"
     urls.write_text(line + urls.read_text())
     lint = subprocess.run([BIN / "deptry", "."], cwd=tmp_path, capture_output=True, text=True, timeout=60)

@@ -5,6 +5,8 @@ from django.conf import settings
 from django.core.files.storage import default_storage
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from config.buckets import is_aws, is_s3
+
 FOR_AWS = """Amazon's buckets are made by who may make them, not with the key of a site:
   aws s3 mb s3://{bucket} --region {region}
   aws s3api put-bucket-cors --bucket {bucket} --cors-configuration '{cors}'"""
@@ -23,14 +25,14 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, origin: list[str] | None, dry_run: bool, **options: Any) -> None:
         storage: Any = default_storage
-        if not hasattr(storage, "presign_put"):
+        if not is_s3(settings.STORAGES["default"]):
             raise CommandError("MEDIA_STORAGE_URL is no s3:// bucket, so there is none to make.")
         from apps.ops import bucket
 
         if not (origins := origin or own_origins()):
             raise CommandError("ALLOWED_HOSTS is empty: name the origins of the pages by --origin https://…")
         name, where = storage.bucket_name, storage.endpoint_url
-        if ".amazonaws.com" in where:
+        if is_aws(settings.STORAGES["default"]):
             cors = json.dumps({"CORSRules": [bucket.cors_rule(origins)]})
             self.stdout.write(FOR_AWS.format(bucket=name, region=storage.region_name, cors=cors))
             return

@@ -2,6 +2,7 @@
 
 PORT ?= 8000
 ARGS ?=
+UPGRADE ?=
 PYTHON := .venv/bin/python
 # The programs of a virtual environment name its folder: in a folder that was moved or copied it is made anew.
 ifneq ($(wildcard .venv/.installed),)
@@ -13,15 +14,19 @@ endif
 DEPLOY := READ_DOT_ENV=false LOG_LEVEL=error DATABASE_URL=sqlite:///var/lint.sqlite3 CELERY_BROKER_URL=amqp://localhost \
 	EMAIL_URL=smtp://localhost MEDIA_STORAGE_URL=file:// ALLOWED_HOSTS=localhost
 
-.PHONY: run test setup lint bench lock
+.PHONY: run test prove setup lint bench lock
 
 run: setup  ## web, worker and clock on http://localhost:$(PORT), restarted when the code changes; Ctrl-C stops
 	@$(PYTHON) manage.py run_processes --port $(PORT)
 
-test: setup  ## the tests; ARGS='-m "not e2e"' leaves out what clones, installs or drives a browser
-	@$(PYTHON) -m pytest $(ARGS)
+test: setup  ## the tests that need Python alone; ARGS=apps/shop are those of an app
+	@$(PYTHON) -m pytest -m "not prove" $(or $(ARGS),-n 2)
+
+prove: setup  ## the proofs: real servers, processes, a browser, builds; ARGS=tests/… are some of them
+	@$(PYTHON) -m pytest -m prove $(or $(ARGS),-n 3 --dist loadfile)
 
 setup: .venv/.installed .env
+	@mkdir -p var
 	@LOG_LEVEL=warning $(PYTHON) manage.py migrate --noinput --verbosity 0
 
 lint: setup  ## all that the gate checks beside the tests
@@ -36,14 +41,16 @@ lint: setup  ## all that the gate checks beside the tests
 	env $(DEPLOY) SECRET_KEY=$$key $(PYTHON) manage.py check --deploy --fail-level WARNING
 
 bench: setup  ## what things cost, each beside something else in the same run
-	@$(PYTHON) -m tests.bench
+	@$(PYTHON) -m tests.twelve.bench
 
-lock: .venv/.installed  ## the requirements, compiled anew for every supported Python
-	@for pair in base:requirements.txt sentry:requirements/sentry.txt otel:requirements/otel.txt gcs:requirements/gcs.txt \
+lock: .venv/.installed  ## the requirements, compiled for every supported Python and installed; UPGRADE=1 renews the versions
+	@for pair in base:requirements.txt sentry:requirements/sentry.txt gcs:requirements/gcs.txt \
 		mysql:requirements/mysql.txt dev:requirements/dev.txt; do \
-		$(PYTHON) -m uv pip compile -q --upgrade --universal --python-version 3.12 --generate-hashes \
-			--custom-compile-command 'make lock' requirements/$${pair%%:*}.in -o $${pair#*:} || exit 1; \
+		$(PYTHON) -m uv pip compile -q $(if $(UPGRADE),--upgrade) --universal --python-version 3.12 --no-python-downloads \
+			--generate-hashes --custom-compile-command 'make lock' requirements/$${pair%%:*}.in -o $${pair#*:} || exit 1; \
 	done
+	@# make looks at a file once in a run: another make sees the new locks, so that `make lock test` tests with them.
+	@$(MAKE) --no-print-directory .venv/.installed
 
 # Each candidate is run: a version manager's stub can exist and fail.
 .venv/bin/python:

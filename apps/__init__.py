@@ -1,1 +1,1 @@
-"""The project's apps: users, pages, jobs, ops and the sample, photos. Put yours beside them."""
+"""The site's apps: users, pages and the sample, photos. Put yours beside them."""

@@ -1,1 +1,1 @@
-"""What every page shares: the base template, home, the error pages, the site's own static files."""
+"""The base template, the home page, the error pages and the static files of the whole site."""

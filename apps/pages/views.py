@@ -1,4 +1,4 @@
-"""Home, and the error pages, which are rendered without the request so that they stand when the database is away."""
+"""The home page, and the error pages, which are rendered without the request: they need no database."""
 
 import sys
 
@@ -7,9 +7,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
 
-from config.media import StorageError
+from twelve.services.storage import StorageError
 
-# What a database says that is away, full, too slow or read-only, and a bucket. The others are mistakes of the program.
+# Raised when a database is unreachable, full, too slow or read-only, and by a bucket. Others are programming errors.
 UNABLE = (OperationalError, InternalError, InterfaceError, StorageError)
 RETRY_AFTER = 10  # seconds
 
@@ -19,7 +19,7 @@ def home(request: HttpRequest) -> HttpResponse:
 
 
 def error_page(status: int) -> HttpResponse:
-    # With a request, context processors would look up the user.
+    # With a request, the context processors would query the user.
     return HttpResponse(render_to_string(f"{status}.html"), status=status)
 
 
@@ -37,7 +37,8 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     error = sys.exc_info()[1]  # Django calls this while it handles the exception
-    mistake = str(error).startswith(("no such ", "near "))  # SQLite has one name for those and for being unable
+    # SQLite raises OperationalError for a wrong statement as well, with the code SQLITE_ERROR.
+    mistake = getattr(getattr(error, "__cause__", None), "sqlite_errorcode", None) == 1
     if not isinstance(error, UNABLE) or mistake:
         return error_page(500)
     response = error_page(503)

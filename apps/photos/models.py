@@ -1,20 +1,21 @@
 """A photo: who owns it, where its original is stored, and whether its renditions are made."""
 
 import uuid
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from django.conf import settings
 from django.core.files.storage import default_storage
 from django.db import models
-from django.utils.translation import gettext
+from django.utils.http import content_disposition_header
 from django.utils.translation import gettext_lazy as _
+
+from twelve.services.storage import StoredFileField
 
 ROOT = "photos"  # the folder of the storage below which everything of this app is kept
 SMALL, LARGE = 320, 1600  # pixels of a rendition's longer side, at most
 
 
-@dataclass(frozen=True)
-class Rendition:
+class Rendition(NamedTuple):
     key: str
     width: int
     height: int
@@ -22,11 +23,6 @@ class Rendition:
     @property
     def url(self) -> str:
         return default_storage.url(self.key)
-
-
-def folder_of(pk: uuid.UUID) -> str:
-    """Where the objects of a photo are; random, as its id is, and free of anything that a person typed."""
-    return f"{ROOT}/{pk.hex}"
 
 
 class Photo(models.Model):
@@ -39,12 +35,17 @@ class Photo(models.Model):
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="photos", verbose_name=_("owner")
     )
-    original = models.CharField(_("original"), max_length=100, help_text=_("Its key in the storage."))
+    original = StoredFileField(
+        _("original"),
+        max_length=100,
+        upload_to=lambda photo, name: f"{photo.folder}/{name}",
+        names_of=lambda photo: [photo.folder],  # with the renditions
+        help_text=_("Its key in the storage."),
+    )
     filename = models.CharField(_("file name"), max_length=200, help_text=_("As the person named it; only shown."))
     content_type = models.CharField(_("content type"), max_length=50)
     size = models.PositiveBigIntegerField(_("size"), help_text=_("In bytes."))
     sha256 = models.CharField("SHA-256", max_length=64)
-    # The file's header says these at the upload; where EXIF turns the picture, its job swaps them.
     width = models.PositiveIntegerField(_("width"), help_text=_("In pixels, upright once the photo is ready."))
     height = models.PositiveIntegerField(_("height"), help_text=_("In pixels, upright once the photo is ready."))
     state = models.CharField(_("state"), max_length=10, choices=State, default=State.WAITING)
@@ -62,20 +63,17 @@ class Photo(models.Model):
 
     @property
     def folder(self) -> str:
-        return folder_of(self.id)
+        """Return where its objects are: random, as its id is, with nothing in it that a person typed."""
+        return f"{ROOT}/{self.id.hex}"
 
     @property
-    def reason(self) -> str:
-        """Why it failed, in the language of the reader: the column keeps the untranslated sentence."""
-        return gettext(self.error) if self.error else ""
+    def download_url(self) -> str:
+        """Return a signed link that expires, under which the browser saves the original by its owner's name for it."""
+        disposition = content_disposition_header(as_attachment=True, filename=self.filename)
+        return default_storage.url(str(self.original), {"ResponseContentDisposition": disposition})  # type: ignore[call-arg]
 
-    @property
-    def small(self) -> Rendition:
-        return self.rendition(SMALL)
-
-    @property
-    def large(self) -> Rendition:
-        return self.rendition(LARGE)
+    small = property(lambda self: self.rendition(SMALL))
+    large = property(lambda self: self.rendition(LARGE))
 
     def rendition(self, size: int) -> Rendition:
         scale = min(1, size / max(self.width, self.height))
@@ -83,5 +81,4 @@ class Photo(models.Model):
         return Rendition(f"{self.folder}/{size}.webp", width, height)
 
     def stored_keys(self) -> set[str]:
-        """Every object that may belong to the photo."""
-        return {self.original, self.small.key, self.large.key}
+        return {str(self.original), self.small.key, self.large.key}

@@ -1,167 +1,42 @@
-"""What the app does: saves uploads, makes their renditions, deletes what is stored, purges what belongs to nobody.
+"""What happens to a stored photo: its renditions, and the purge of what belongs to none."""
 
-An object is written before its row and deleted after it, so that a row never points to nothing; what is left over
-when a process is killed in between belongs to no row, and the purge finds it.
-"""
-
-import hashlib
-import logging
-import math
-import shutil
-import unicodedata
 import uuid
-from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
-from itertools import chain
-from tempfile import TemporaryFile
-from typing import Any, NamedTuple
+from datetime import timedelta
 
-from django.core.files.base import ContentFile, File
+from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
-from django.db import transaction
-from django.utils import timezone
-from django.utils.http import content_disposition_header
 from django.utils.translation import gettext_noop
 
-from apps.jobs.services import PermanentFailure, enqueue
 from apps.photos import images
-from apps.photos.direct import Arrived, check_time
-from apps.photos.models import ROOT, Photo, folder_of
-from apps.users.models import User
-from config.media import INCOMING, StorageError
-
-logger = logging.getLogger(__name__)
-
-type Upload = tuple[File[Any], images.Header]
-
-
-class Page(NamedTuple):
-    """A part of what is stored."""
-
-    orphans: list[str]  # keys that belong to no row and are older than ORPHAN_AGE
-    total: int
-    last: str  # the key with which it ends
-
-
-FILENAME_LENGTH = 200  # characters
-ORPHAN_AGE = timedelta(days=1)  # a younger object may belong to an upload under way
+from apps.photos.models import ROOT, Photo
+from twelve.services.storage import delete_media, find_orphans
+from twelve.tasks import PermanentFailure
 
 MISSING = gettext_noop("The stored file is gone. Delete the photo and upload it again.")
-DAMAGED = gettext_noop("The file is damaged or incomplete, so it cannot be shown. Upload it again from its source.")
-TOO_MANY_PIXELS = gettext_noop("The image has more pixels than can be shown. Its original can still be downloaded.")
 UNEXPECTED = gettext_noop("The photo could not be prepared. Its original is safe and can be downloaded.")
-REASONS = {MISSING, DAMAGED, TOO_MANY_PIXELS}
-
-
-def save_uploads(owner: User, uploads: Sequence[Upload], deadline: float = math.inf) -> list[Photo]:
-    """Store the files, then write their rows and jobs in one transaction: all of them or none.
-
-    Raises StorageError when that takes until the `deadline`, in monotonic seconds.
-    """
-    from apps.photos.tasks import delete_media, make_renditions
-
-    photos = [Photo(owner=owner) for _upload in uploads]
-    try:
-        for photo, (file, header) in zip(photos, uploads, strict=True):
-            check_time(deadline)
-            store_original(photo, file, header)
-        with transaction.atomic():
-            for photo in photos:
-                photo.save(force_insert=True)
-                enqueue(make_renditions, str(photo.pk), key=f"renditions:{photo.pk}")
-            forget(uploads)
-    except StorageError:  # a job deletes what arrived: here, one would wait for the storage once more
-        for photo in photos:
-            if photo.sha256:  # it was tried
-                enqueue(delete_media, photo.folder)
-        raise
-    except BaseException:
-        discard(photos)
-        raise
-    return photos
-
-
-def forget(uploads: Sequence[Upload]) -> None:
-    """Have deleted what browsers put into the bucket, once its photos are written."""
-    from apps.photos.tasks import delete_media
-
-    if folders := [folder for file, _header in uploads if isinstance(file, Arrived) for folder in file.folders]:
-        enqueue(delete_media, *folders)
-
-
-def store_original(photo: Photo, file: "File[Any]", header: images.Header) -> None:
-    """Write the file to the storage, and what is known of it to the photo, in constant memory."""
-    digest, photo.size = hashlib.sha256(), 0
-    for chunk in file.chunks():
-        digest.update(chunk)
-        photo.size += len(chunk)
-    photo.sha256 = digest.hexdigest()
-    photo.filename = clean_filename(file.name)
-    photo.content_type = f"image/{header.format.lower()}"
-    photo.width, photo.height = header.width, header.height
-    file.seek(0)
-    key = f"{photo.folder}/original.{images.EXTENSIONS[header.format]}"
-    if isinstance(file, Arrived):
-        photo.original = file.move(key, photo.content_type)
-    else:
-        photo.original = default_storage.save(key, typed(file, photo.content_type))
-
-
-def typed(file: "File[Any]", content_type: str) -> "File[Any]":
-    """The file with the type that a bucket is to tell: by its content, whatever a browser or its name says."""
-    file.content_type = content_type  # type: ignore[attr-defined]
-    return file
-
-
-def clean_filename(name: str | None) -> str:
-    """A name fit to be shown and downloaded: no path, nothing invisible, at most FILENAME_LENGTH characters."""
-    name = unicodedata.normalize("NFC", name or "").replace("\\", "/").rpartition("/")[2]
-    name = "".join(character for character in name if unicodedata.category(character)[0] != "C").strip(" .")
-    stem, dot, extension = name.rpartition(".")
-    if dot and len(extension) <= 10:
-        return stem[: FILENAME_LENGTH - len(extension) - 1] + dot + extension
-    return name[:FILENAME_LENGTH] or "photo"
-
-
-def discard(photos: Sequence[Photo]) -> None:
-    """Delete what was stored for rows that were not written.
-
-    Asks the database, since a commit may have succeeded although its answer was lost; where it does not answer,
-    the purge decides later.
-    """
-    try:
-        written = set(Photo.objects.filter(pk__in=[photo.pk for photo in photos]).values_list("pk", flat=True))
-        for photo in photos:
-            if photo.pk not in written:
-                delete_media(photo.folder)
-    except Exception as error:
-        logger.warning("objects of a failed upload are left to the purge: %s: %s", type(error).__name__, error)
+REASONS = {MISSING, images.DAMAGED, images.TOO_MANY_PIXELS, images.UNUSUAL}
+ORPHAN_AGE = timedelta(days=1)  # a younger object may belong to an upload under way
 
 
 def make_renditions(pk: str) -> None:
-    """Make and store the renditions of a photo; again, it finds them there and leaves them.
+    """Make and store the renditions of a photo, unless they are stored already.
 
     Raises PermanentFailure with one of REASONS. An OSError is the storage's, and may pass.
     """
     photo = Photo.objects.filter(pk=pk).first()
     if photo is None:
-        delete_media(folder_of(uuid.UUID(pk)))  # an earlier attempt may have left something
+        delete_media(Photo(pk=uuid.UUID(pk)).folder)  # an earlier attempt may have left something
         return
-    with TemporaryFile() as file:  # so that an error of the storage is never taken for one of the image
-        try:
-            with default_storage.open(photo.original) as stored:
-                shutil.copyfileobj(stored, file)
-        except FileNotFoundError as error:
-            if not Photo.objects.filter(pk=pk).exists():
-                return  # deleted meanwhile
-            raise PermanentFailure(MISSING) from error
-        try:
+    try:
+        with default_storage.open(str(photo.original)) as file:
             renditions, (width, height) = images.render(file)
-        except images.NotAnImageError as error:
-            raise PermanentFailure(DAMAGED) from error
-        except images.TooManyPixelsError as error:
-            raise PermanentFailure(TOO_MANY_PIXELS) from error
+    except images.ImageError as error:
+        raise PermanentFailure(str(error)) from error
+    except FileNotFoundError as error:
+        if Photo.objects.filter(pk=pk).exists():
+            raise PermanentFailure(MISSING) from error
+        return  # deleted meanwhile
     for size, content in renditions.items():
         store(photo.rendition(size).key, content)
     ready = {"state": Photo.State.READY, "error": "", "width": width, "height": height}
@@ -171,55 +46,32 @@ def make_renditions(pk: str) -> None:
 
 def store(key: str, content: bytes) -> None:
     if default_storage.exists(key):
-        return
-    stored = default_storage.save(key, typed(ContentFile(content), "image/webp"))
-    if stored != key:  # another worker was faster: a storage never overwrites, it takes another name
+        if default_storage.size(key) == len(content):
+            return
+        default_storage.delete(key)  # of a worker that was killed while it wrote to a directory
+    stored = default_storage.save(key, ContentFile(content))
+    if stored != key:  # another worker was faster: a directory never overwrites, it takes another name
         default_storage.delete(stored)
 
 
 def mark_failed(reason: str, pk: str) -> None:
-    """Tell the owner why; what only staff can understand is in the job."""
+    """Store the reason for the owner; what only staff can understand is in the task."""
     error = reason if reason in REASONS else UNEXPECTED
     Photo.objects.filter(pk=pk).exclude(state=Photo.State.READY).update(state=Photo.State.FAILED, error=error)
 
 
-def download_url(photo: Photo) -> str:
-    """A signed link that expires, under which the browser saves the original by the name its owner gave it."""
-    disposition = content_disposition_header(as_attachment=True, filename=photo.filename)
-    return default_storage.url(photo.original, parameters={"ResponseContentDisposition": disposition})  # type: ignore[call-arg]
-
-
-def delete_media_of(instance: Photo, **kwargs: Any) -> None:
-    """Have the objects of a deleted row deleted once its transaction commits, whoever deleted it."""
-    from apps.photos.tasks import delete_media
-
-    enqueue(delete_media, instance.folder)
-
-
-def delete_media(folder: str) -> None:
-    """Delete every object below the folder; there may be none."""
-    for page in pages(folder):
-        for key, _changed in page:
+def purge_orphaned_media(dry_run: bool = False) -> tuple[int, int]:
+    """Delete what is stored for no photo and is older than ORPHAN_AGE. Returns how many objects of how many."""
+    deleted = total = 0
+    for orphans, count in find_orphans([ROOT], owned_keys, ORPHAN_AGE):
+        for key in () if dry_run else orphans:
             default_storage.delete(key)
+        deleted, total = deleted + len(orphans), total + count
+    return deleted, total
 
 
-def pages(folder: str, after: str = "") -> Iterator[list[tuple[str, datetime]]]:
-    """The keys below a folder and when they changed, in the order of the storage, a bounded number at a time."""
-    return default_storage.pages(folder, after)  # type: ignore[attr-defined]  # both of ours have it
-
-
-def orphaned_media(after: str = "") -> Iterator[Page]:
-    """Look at all that is stored, `after` the key up to which it was looked at before, in constant memory."""
-    before = timezone.now() - ORPHAN_AGE
-    roots = [ROOT] if after.startswith(f"{ROOT}/") else [INCOMING, ROOT]  # in the order of their names
-    for page in chain.from_iterable(pages(root, after) for root in roots):
-        owned = owned_keys([key for key, _changed in page])
-        if page:
-            yield Page([key for key, changed in page if key not in owned and changed < before], len(page), page[-1][0])
-
-
-def owned_keys(keys: Sequence[str]) -> set[str]:
-    """What may be stored for the photos to whose folders the keys lead."""
+def owned_keys(keys: list[str]) -> set[str]:
+    """Return what may be stored for the photos to whose folders the keys lead."""
     pks = set()
     for key in keys:
         with suppress(ValueError, IndexError):

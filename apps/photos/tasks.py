@@ -1,28 +1,12 @@
-from django.core.files.storage import default_storage
-
-from apps.jobs.services import enqueue, job
 from apps.photos import services
+from twelve.tasks import task
 
-PURGE_PAGES = 10  # of 1000 keys at most: a minute, if all of them are deleted
 
-
-@job(on_failure=services.mark_failed)
+@task(queue_name="slow", time_limit=60, on_failure=services.mark_failed)
 def make_renditions(pk: str) -> None:
     services.make_renditions(pk)
 
 
-@job()
-def delete_media(*folders: str) -> None:
-    for folder in folders:
-        services.delete_media(folder)
-
-
-@job()
-def purge_orphaned_media(after: str = "") -> None:
-    """Purge a part of the keys, and leave the rest to a job of its own: killed, it begins anew at its part."""
-    for number, page in enumerate(services.orphaned_media(after), 1):
-        for key in page.orphans:
-            default_storage.delete(key)
-        if number == PURGE_PAGES:
-            enqueue(purge_orphaned_media, page.last)
-            return
+@task
+def purge_orphaned_media() -> None:
+    services.purge_orphaned_media()

@@ -7,6 +7,5 @@ urlpatterns = [
     path("", views.photo_list, name="list"),
     path("sign/", views.photo_sign, name="sign"),
     path("<uuid:pk>/", views.photo_detail, name="detail"),
-    path("<uuid:pk>/download/", views.photo_download, name="download"),
     path("<uuid:pk>/delete/", views.photo_delete, name="delete"),
 ]

@@ -1,9 +1,11 @@
-"""allauth's account adapter: the client's address behind proxies, and who an email address belongs to."""
+"""allauth's account adapter: the client's address behind proxies, and the ownership of email addresses."""
 
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.models import EmailAddress
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
+from django.db import transaction
 from django.http import HttpRequest
 
 from apps.users.models import User
@@ -18,9 +20,15 @@ class AccountAdapter(DefaultAccountAdapter):
             return request.META["REMOTE_ADDR"]
 
     def confirm_email(self, request: HttpRequest, email_address: Any) -> bool:
-        """Who confirms an address owns it: an account that claimed it, and never came in, makes room."""
-        confirmed = super().confirm_email(request, email_address)
-        if confirmed:
-            others = User.objects.filter(email=email_address.email, last_login=None).exclude(pk=email_address.user_id)
-            others.exclude(emailaddress__verified=True).delete()
+        """Until an address is confirmed, an account is nobody's: the first one makes all others in it void."""
+        if email_address.pk is None and request.user.pk != email_address.user_id:
+            return False  # the code of a sign-in whose address has left the account since
+        with transaction.atomic():
+            User.objects.select_for_update().get(pk=email_address.user_id)  # the clean-up waits for the outcome
+            addresses = EmailAddress.objects.filter(user_id=email_address.user_id)
+            first = not addresses.filter(verified=True).exists()
+            confirmed = super().confirm_email(request, email_address)
+            if confirmed and first:
+                addresses.exclude(pk=email_address.pk).delete()
+                email_address.set_as_primary()
         return confirmed

@@ -29,7 +29,7 @@ class UserManager(BaseUserManager["User"]):
         return user
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
-        """A user with all rights, whose address counts as confirmed."""
+        """Create a user with all permissions and a confirmed address."""
         from allauth.account.models import EmailAddress  # its tables refer to this model
 
         with transaction.atomic(using=self._db):

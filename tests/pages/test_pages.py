@@ -4,22 +4,24 @@ import re
 from pathlib import Path
 
 import pytest
+from django.conf import settings
+from django.forms import Form
+from django.template.loader import render_to_string
 from django.urls import include, path
 
 from apps.pages.views import page_not_found
 from apps.users.models import User
-from config.env import BASE_DIR
 from config.urls import urlpatterns
 
-TEMPLATES = sorted(BASE_DIR.glob("apps/*/templates/**/*.html"))
+# The look of the site is made here; an app may have its own.
+PAGES = settings.BASE_DIR / "apps/pages"
+TEMPLATES = sorted(PAGES.glob("templates/**/*.html"))
 INLINE = re.compile(r"<style|\sstyle\s*=|\son[a-z]+\s*=|javascript:|<script(?![^>]*\ssrc=)|hx-on", re.IGNORECASE)
 
 OPEN = (
     "/",
     "/accounts/login/",
     "/accounts/signup/",
-    "/accounts/confirm-email/",
-    "/accounts/confirm-email/never-sent/",
     "/accounts/password/reset/",
     "/accounts/password/reset/done/",
     "/accounts/password/reset/key/1-never-sent/",
@@ -61,6 +63,37 @@ def test_a_page_for_everyone_answers_in_the_sites_look(client, db, address):
 def test_a_page_for_the_signed_in_answers_in_the_sites_look(client, user, address):
     client.force_login(user)
     assert_ours(client.get(address))
+
+
+@pytest.mark.parametrize("address", ["new@example.com", "ada@example.com"], ids=["new", "of an account"])
+def test_the_page_for_the_code_answers_in_the_sites_look_and_says_the_same_to_all(client, user, address):
+    client.post("/accounts/signup/", {"email": address, "password1": "correct-horse-9"})
+    response = client.get("/accounts/confirm-email/")
+    assert_ours(response)
+    page = response.content.decode()
+    assert f"Enter the code that we have sent to <strong>{address}</strong>" in page
+    buttons = re.findall("<button[^>]*>([^<]+)</button>", page)
+    assert {"Confirm the address", "Send a new code", "Cancel"} <= set(buttons)
+
+
+def test_the_pages_of_allauths_other_apps_have_the_sites_look():
+    found = {"MFA_SUPPORTED_TYPES": ["totp"], "authenticators": {}}
+    page = render_to_string("mfa/index.html", found)
+    assert re.search(r"<title>Two-Factor Authentication · Blueprint</title>", page)
+    assert re.search(r'<nav class="tabs row".*<section class="card stack">.*class="button"', page, re.DOTALL)
+    assert not INLINE.search(page)
+    page = render_to_string("mfa/totp/activate_form.html", {"form": Form(), "totp_svg_data_uri": "data:,"})
+    assert '<div class="field">\n  <label for="authenticator_secret">' in page
+
+
+@pytest.mark.parametrize("address", ["/", "/accounts/login/", "/accounts/signup/"])
+def test_the_pages_of_visitors_load_no_script(client, db, address):
+    assert "<script" not in client.get(address).content.decode()
+
+
+def test_other_pages_have_htmx(client, user):
+    client.force_login(user)
+    assert "django_htmx/htmx" in client.get("/accounts/password/change/").content.decode()
 
 
 def test_home_offers_sign_up_and_asks_no_database_for_it(client):
@@ -105,18 +138,18 @@ def test_the_policy_on_a_page_allows_nothing_inline(client):
     assert "default-src 'self'" in policy
 
 
-@pytest.mark.parametrize("template", TEMPLATES, ids=lambda file: str(file.relative_to(BASE_DIR / "apps")))
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda file: str(file.relative_to(PAGES)))
 def test_a_template_has_no_inline_style_or_script(template: Path):
     text = re.sub(r"{% comment %}.*?{% endcomment %}|{#.*?#}", "", template.read_text(), flags=re.DOTALL)
     assert not INLINE.search(text)
 
 
 def test_no_template_and_no_style_loads_from_another_site():
-    for file in [*TEMPLATES, *BASE_DIR.glob("apps/*/static/**/*.css")]:
+    for file in [*TEMPLATES, *PAGES.glob("static/**/*.css")]:
         assert not re.search(r"(src|href)=.(https?:)?//|url\(|@import", file.read_text()), file
 
 
 def test_all_styles_together_are_below_ten_kilobytes():
-    styles = list(BASE_DIR.glob("apps/*/static/**/*.css"))
+    styles = list(PAGES.glob("static/**/*.css"))
     assert styles
     assert sum(file.stat().st_size for file in styles) < 10_000

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,19 +7,18 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 
-from apps.jobs.models import Job
-from apps.jobs.services import perform
 from apps.photos.models import Photo
 from apps.users.models import User
-from tests.object_storage import S3
 from tests.photos.pictures import picture
+from tests.twelve.object_storage import S3
+from twelve import testing
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[S3]:
+def server(s3: S3) -> S3:
     """An S3 server with an empty bucket."""
-    with S3() as server:
-        yield server
+    s3.empty()
+    return s3
 
 
 @pytest.fixture
@@ -28,19 +27,17 @@ def owner(db: None) -> User:
 
 
 @pytest.fixture
-def client(client: Client, owner: User) -> Client:
+def client(owner: User) -> Client:
     """A browser in which the owner is signed in."""
-    client.force_login(owner)
-    return client
+    return testing.signed_in(owner)
 
 
 @pytest.fixture
 def upload(client: Client) -> Callable[..., Any]:
-    """Post files, given as pairs of name and content, to the form."""
+    """Post a file to the form."""
 
-    def post(*files: tuple[str, bytes], client: Client = client) -> Any:
-        photos = [SimpleUploadedFile(name, content) for name, content in files]
-        return client.post(reverse("photos:list"), {"photos": photos})
+    def post(name: str = "", content: bytes = b"", client: Client = client) -> Any:
+        return client.post(reverse("photos:list"), {"photo": SimpleUploadedFile(name, content)} if name else {})
 
     return post
 
@@ -51,30 +48,25 @@ def uploaded(upload: Callable[..., Any]) -> Callable[..., Photo]:
 
     def make(content: bytes | None = None, name: str = "holiday.jpg") -> Photo:
         before = set(Photo.objects.values_list("pk", flat=True))
-        assert upload((name, picture() if content is None else content)).status_code == 302
+        assert upload(name, picture() if content is None else content).status_code == 302
         return Photo.objects.exclude(pk__in=before).get()
 
     return make
 
 
 @pytest.fixture
-def run_jobs() -> Callable[[], None]:
-    """Be the worker: perform what waits."""
-
-    def run() -> None:
-        for pk in Job.objects.filter(state=Job.State.WAITING).order_by("pk").values_list("pk", flat=True):
-            perform(pk)
-
-    return run
+def run_tasks() -> Callable[[], int]:
+    """Run what waits, as a worker does."""
+    return testing.run_tasks
 
 
 @pytest.fixture
-def ready(uploaded: Callable[..., Photo], run_jobs: Callable[[], None]) -> Callable[..., Photo]:
+def ready(uploaded: Callable[..., Photo], run_tasks: Callable[[], int]) -> Callable[..., Photo]:
     """A photo whose job has run."""
 
     def make(*arguments: Any, **options: Any) -> Photo:
         photo = uploaded(*arguments, **options)
-        run_jobs()
+        run_tasks()
         photo.refresh_from_db()
         return photo
 

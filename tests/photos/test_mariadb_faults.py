@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests import servers
 from tests.photos.faults import (
     CONNECT,
     IDLE,
@@ -17,9 +16,10 @@ from tests.photos.faults import (
     assert_nothing_secret,
     assert_unable,
 )
-from tests.processes import Deploy, status, wait_until
+from tests.twelve import servers
+from tests.twelve.processes import Deploy, status, wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.prove
 
 
 @contextlib.contextmanager

@@ -19,9 +19,9 @@ from tests.photos.faults import (
     needs,
     small_disk,
 )
-from tests.processes import Deploy, wait_until
+from tests.twelve.processes import Deploy, wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.prove
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Lite:
         """How many rows there are, how many jobs for them, and how many folders with their objects."""
         return (
             self.deploy.sql("SELECT count(*) FROM photos_photo")[0][0],
-            self.deploy.sql("SELECT count(*) FROM jobs_job WHERE task LIKE '%make_renditions'")[0][0],
+            self.deploy.sql("SELECT count(*) FROM twelve_task WHERE task LIKE '%make_renditions'")[0][0],
             len(list(self.deploy.media.glob("photos/*"))),
         )
 
@@ -71,7 +71,7 @@ def lite(shared_lite):
     shared_lite.wait_until_closed()
     yield shared_lite
     assert shared_lite.visitor.upload().status == 200
-    query = "SELECT count(*) FROM jobs_job WHERE state <> 'done'"
+    query = "SELECT count(*) FROM twelve_task WHERE status <> 'SUCCESSFUL'"
     wait_until(lambda: shared_lite.deploy.sql(query) == [(0,)], 60, lambda: shared_lite.worker.text)
     assert shared_lite.deploy.sql("SELECT count(*) FROM photos_photo WHERE state <> 'ready'") == [(0,)]
     rows, jobs, folders = shared_lite.photos()

@@ -1,69 +1,54 @@
 """A person's way in and out: sign-up, confirmation by mail, sign-in, sign-out, password reset and change."""
 
-import base64
 import re
-from email import message_from_bytes, policy
 
 import pytest
 from allauth.account.models import EmailAddress
 from django.core.management import call_command
 from django.db import IntegrityError, transaction
 
-from apps.jobs.models import Job
 from apps.users.models import User
+from tests.twelve.kit import mails, refuse_mails, take_the_broker_away
+from tests.users.steps import (
+    ADDRESS,
+    CODE_PAGE,
+    NEW_PASSWORD,
+    PASSWORD,
+    ask_for_reset,
+    code_in,
+    enter_code,
+    is_signed_in,
+    link_in,
+    reauthenticate,
+    reset_password,
+    sign_in,
+    sign_up,
+)
 
 pytestmark = pytest.mark.django_db
-
-ADDRESS, PASSWORD, NEW_PASSWORD = "ada@example.com", "correct-horse-9", "battery-staple-7"
-
-
-@pytest.fixture
-def user():
-    user = User.objects.create_user(ADDRESS, PASSWORD)
-    EmailAddress.objects.create(user=user, email=ADDRESS, verified=True, primary=True)
-    return user
-
-
-def mails():
-    """The mails that wait for the worker, oldest first."""
-    jobs = Job.objects.filter(task="apps.jobs.mail.deliver").order_by("pk")
-    return [message_from_bytes(base64.b64decode(job.arguments[2]), policy=policy.default) for job in jobs]
-
-
-def link_in(mail):
-    """The path that the mail sends one to."""
-    return re.search(r"http://testserver(/accounts/\S+/\S+/)", mail.get_content())[1]
-
-
-def sign_up(client, address=ADDRESS):
-    return client.post("/accounts/signup/", {"email": address, "password1": PASSWORD})
-
-
-def sign_in(client, address=ADDRESS, password=PASSWORD, **headers):
-    return client.post("/accounts/login/", {"login": address, "password": password}, headers=headers)
-
-
-def is_signed_in(client):
-    return "_auth_user_id" in client.session
 
 
 def test_sign_up_confirmation_sign_in_and_sign_out(client):
     response = sign_up(client)
-    assert response.url == "/accounts/confirm-email/"
+    assert response.url == CODE_PAGE
     [mail] = mails()
     assert mail["To"] == ADDRESS
     assert mail["Subject"] == "Confirm your address for Blueprint"
+    assert "http://testserver/accounts/" not in mail.get_content()  # nothing to click: a mail scanner opens links
     assert not EmailAddress.objects.get().verified
-    assert "Check your mail" in client.get(response.url).content.decode()
+    page = client.get(response.url).content.decode()
+    assert "Check your mail" in page
+    assert ADDRESS in page
 
-    assert sign_in(client).url == "/accounts/confirm-email/"
+    assert sign_in(client).url == CODE_PAGE
     assert not is_signed_in(client)
 
-    link = link_in(mail)
-    assert ADDRESS in client.get(link).content.decode()
-    assert not EmailAddress.objects.get().verified  # a mail scanner opens links: only the button confirms
-    assert client.post(link).url == "/accounts/login/"
+    assert "Incorrect code" in enter_code(client, "BBBB-BBBB").content.decode()
+    assert not EmailAddress.objects.get().verified
+    assert enter_code(client, code_in(mail).lower().replace("-", " ")).url == "/"
     assert EmailAddress.objects.get().verified
+    assert is_signed_in(client)
+    client.post("/accounts/logout/")
 
     assert sign_in(client).url == "/"
     assert ADDRESS in client.get("/").content.decode()
@@ -71,8 +56,36 @@ def test_sign_up_confirmation_sign_in_and_sign_out(client):
     assert not is_signed_in(client)
 
 
+def test_after_three_wrong_codes_the_right_one_is_refused(client):
+    sign_up(client)
+    for _ in range(3):
+        response = enter_code(client, "BBBB-BBBB")
+    assert response.url == "/accounts/login/"
+    enter_code(client, code_in(mails()[0]))
+    assert not EmailAddress.objects.get().verified
+    assert not is_signed_in(client)
+
+
+def test_a_new_code_voids_the_former(client):
+    sign_up(client)
+    assert client.post(CODE_PAGE, {"action": "resend"}).url == CODE_PAGE
+    former, code = map(code_in, mails())
+    enter_code(client, former)
+    assert not is_signed_in(client)
+    enter_code(client, code)
+    assert is_signed_in(client)
+
+
+def test_who_lost_the_page_with_the_code_signs_in_for_another(client):
+    sign_up(client)
+    client.post("/accounts/logout/")  # the way back on the page
+    assert sign_in(client).url == CODE_PAGE
+    enter_code(client, code_in(mails()[1]))
+    assert is_signed_in(client)
+
+
 def test_the_sign_up_page_says_that_a_mail_comes(client):
-    assert "we send a mail with a link" in client.get("/accounts/signup/").content.decode()
+    assert "we send a mail with a code" in client.get("/accounts/signup/").content.decode()
 
 
 def test_sign_in_leads_back_to_the_page_that_asked_for_it(client, user):
@@ -91,10 +104,7 @@ def test_a_weak_password_is_refused_beside_its_field(client, password):
 
 
 def test_a_sign_up_whose_mail_cannot_be_written_leaves_nothing(client, monkeypatch):
-    def fail(*arguments, **options):
-        raise RuntimeError("no job can be written")
-
-    monkeypatch.setattr("apps.jobs.mail.enqueue", fail)
+    refuse_mails(monkeypatch)
     client.raise_request_exception = False
     assert sign_up(client).status_code == 500
     assert not User.objects.exists()
@@ -110,7 +120,7 @@ def test_an_address_is_unique_whatever_its_case(user):
 
 def test_a_second_sign_up_with_an_address_tells_its_owner_and_nobody_else(client, user):
     response = sign_up(client, "Ada@Example.com")
-    assert response.url == "/accounts/confirm-email/"  # as for a new address
+    assert response.url == CODE_PAGE  # as for a new address
     assert User.objects.count() == 1
     [mail] = mails()
     assert mail["Subject"] == "You already have an account at Blueprint"
@@ -131,11 +141,10 @@ def test_createsuperuser_makes_a_confirmed_address_that_can_sign_in(client, monk
 
 
 def test_a_forgotten_password_is_replaced_through_a_link_that_works_once(client, user):
-    assert client.post("/accounts/password/reset/", {"email": ADDRESS}).url == "/accounts/password/reset/done/"
+    assert ask_for_reset(client).url == "/accounts/password/reset/done/"
     [mail] = mails()
-    form = client.get(link_in(mail)).url
-    assert "Choose a new password" in client.get(form).content.decode()
-    client.post(form, {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD})
+    assert "Choose a new password" in client.get(client.get(link_in(mail)).url).content.decode()
+    reset_password(client, mail)
 
     assert "This link does not work" in client.get(link_in(mail)).content.decode()
     assert not is_signed_in(client)
@@ -147,7 +156,7 @@ def test_a_forgotten_password_is_replaced_through_a_link_that_works_once(client,
 
 
 def test_a_reset_for_an_unknown_address_looks_the_same_and_says_so_by_mail(client):
-    assert client.post("/accounts/password/reset/", {"email": ADDRESS}).url == "/accounts/password/reset/done/"
+    assert ask_for_reset(client).url == "/accounts/password/reset/done/"
     assert [mail["Subject"] for mail in mails()] == ["No account at Blueprint with this address"]
 
 
@@ -165,10 +174,12 @@ def test_a_changed_password_keeps_one_signed_in_and_is_told_by_mail(client, user
 
 def test_addresses_are_added_made_the_main_one_and_removed(client, user):
     client.force_login(user)
+    reauthenticate(client)
     other = "ada@example.org"
-    client.post("/accounts/email/", {"action_add": "", "email": other})
+    assert client.post("/accounts/email/", {"action_add": "", "email": other}).url == CODE_PAGE
     [mail] = mails()
-    client.post(link_in(mail))
+    assert mail["To"] == other
+    assert enter_code(client, code_in(mail)).url == "/"
     assert "Make it the main one" in client.get("/accounts/email/").content.decode()
     client.post("/accounts/email/", {"action_primary": "", "email": other})
     user.refresh_from_db()
@@ -196,37 +207,9 @@ def test_too_many_attempts_get_a_page_that_says_to_wait(client, user):
     assert "Wait a few minutes" in response.content.decode()
 
 
-def test_who_confirms_an_address_owns_it_and_not_the_one_who_only_claimed_it(client, user):
-    claim = User.objects.create_user("x@example.com", PASSWORD)
-    EmailAddress.objects.create(user=claim, email="x@example.com", primary=True)
-    client.force_login(user)
-    client.post("/accounts/email/", {"action_add": "", "email": "x@example.com"})
-    client.post(link_in(mails()[-1]))
-    answer = client.post("/accounts/email/", {"action_primary": "", "email": "x@example.com"})
-    assert answer.status_code == 302
-    user.refresh_from_db()
-    assert user.email == "x@example.com"
-    assert not User.objects.filter(pk=claim.pk).exists()
-
-
-def test_a_claimed_address_of_someone_who_came_in_is_never_taken_away(client, user):
-    other = User.objects.create_user("x@example.com", PASSWORD, last_login="2026-01-01T00:00Z")
-    EmailAddress.objects.create(user=other, email="x@example.com", verified=True, primary=True)
-    client.force_login(user)
-    client.post("/accounts/email/", {"action_add": "", "email": "x@example.com"})
-    assert User.objects.filter(pk=other.pk).exists()
-
-
 @pytest.mark.django_db(transaction=True)
 def test_a_sign_up_succeeds_while_the_broker_is_away(client, monkeypatch):
-    from apps.jobs import services
-    from apps.jobs.tasks import run_job
-
-    def away(*args, **kwargs):
-        raise ConnectionRefusedError("no broker")
-
-    monkeypatch.setattr(services, "_broker_silent_until", 0.0)
-    monkeypatch.setattr(run_job, "apply_async", away)
+    take_the_broker_away(monkeypatch)
     assert sign_up(client).status_code == 302
     assert len(mails()) == 1
 

@@ -1,21 +1,21 @@
-"""What templates of pages and mails ask for: the site's name, and the request id that a person can quote."""
+"""Template tags for pages and mails: the site's name and the id of the request."""
 
 from django import template
 
-from config import logs
+from twelve import logs
 
-SITE_NAME = "Blueprint"  # yours goes here: pages, titles and mails take it from this line
+SITE_NAME = "Blueprint"  # change it here: pages, titles and mails use it
 
 register = template.Library()
 
 
 @register.simple_tag
 def site_name() -> str:
-    """As `{% site_name as site %}` it can stand inside a translated text."""
+    """Return the site's name. Inside a translated text, use `{% site_name as site %}` before it."""
     return SITE_NAME
 
 
 @register.simple_tag
 def request_id() -> str:
-    """The id in the response's X-Request-ID and in the log lines; empty outside a request."""
+    """Return the id in the X-Request-ID header and in the log, or an empty string outside a request."""
     return logs.request_id.get()

@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
             name='Photo',
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('original', models.CharField(help_text='Its key in the storage.', max_length=100, verbose_name='original')),
+                ('original', models.FileField(help_text='Its key in the storage.', max_length=100, upload_to='', verbose_name='original')),
                 ('filename', models.CharField(help_text='As the person named it; only shown.', max_length=200, verbose_name='file name')),
                 ('content_type', models.CharField(max_length=50, verbose_name='content type')),
                 ('size', models.PositiveBigIntegerField(help_text='In bytes.', verbose_name='size')),

@@ -1,11 +1,9 @@
 from typing import Any
 
-from django.core.files.storage import default_storage
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from tqdm import tqdm
 
-from apps.photos.services import orphaned_media
-from config.media import StorageError
+from apps.photos.services import purge_orphaned_media
+from twelve.services.storage import StorageError
 
 
 class Command(BaseCommand):
@@ -13,24 +11,11 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="Only count what would be deleted.")
-        parser.add_argument("--after", default="", metavar="KEY", help="Go on after this key, where a run was stopped.")
 
-    def handle(self, *args: Any, dry_run: bool, after: str, **options: Any) -> None:
-        orphans = total = 0
-        stopped, done = "Stopped. ", "Would delete" if dry_run else "Deleted"
+    def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
         try:
-            with tqdm(unit=" objects", disable=None) as progress:  # None: only on a terminal
-                for page in orphaned_media(after):
-                    for key in page.orphans:
-                        if not dry_run:
-                            default_storage.delete(key)
-                        orphans += 1
-                    total += page.total
-                    stopped = f"Stopped; go on with --after '{page.last}'. "
-                    progress.update(page.total)
-            stopped = ""
+            orphans, total = purge_orphaned_media(dry_run)
         except StorageError as error:
-            raise CommandError(str(error)) from error
-        finally:  # a signal raises, too
-            plural = "" if orphans == 1 else "s"
-            self.stdout.write(f"{stopped}{done} {orphans} orphaned object{plural} of {total}.")
+            raise CommandError(f"{error} Objects deleted before stay deleted: run the command again.") from error
+        done, objects = "Would delete" if dry_run else "Deleted", "object" if orphans == 1 else "objects"
+        self.stdout.write(f"{done} {orphans} orphaned {objects} of {total}.")

@@ -1,5 +1,5 @@
-// Puts the chosen files straight into the bucket, then posts the form with their names instead of their bytes.
-// Where the bucket cannot be reached from here, the form is posted as it is without JavaScript: with the files.
+// Sends the chosen file straight to the bucket, then posts the form with its id instead of its bytes.
+// Where the bucket cannot be reached from here, the form is posted as it is without JavaScript: with the file.
 const PATIENCE = 20_000; // milliseconds without progress
 const form = document.querySelector("form[data-sign]");
 const chooser = form.querySelector("input[type=file]");
@@ -9,12 +9,8 @@ const status = form.querySelector("[role=status]");
 form.addEventListener("submit", (event) => {
   if (!chooser.files.length) return;
   event.preventDefault();
-  if (chooser.files.length > form.dataset.max) {
-    tell(form.dataset.many.replace("{max}", form.dataset.max));
-    return;
-  }
   button.disabled = true;
-  send([...chooser.files]);
+  upload(chooser.files[0]);
 });
 
 // The browser may show the page again as it left it.
@@ -26,31 +22,22 @@ function reset() {
   status.hidden = true;
 }
 
-async function send(files) {
-  const all = files.reduce((sum, file) => sum + file.size, 0);
-  let before = 0;
+async function upload(file) {
+  const text = form.dataset.sending.replace("{name}", () => file.name);
   try {
-    for (const [index, file] of files.entries()) {
-      const link = await sign(file);
-      const text = form.dataset.sending
-        .replace("{number}", index + 1)
-        .replace("{count}", files.length)
-        .replace("{name}", () => file.name);
-      tell(text, before / all);
-      await put(file, link, (bytes) => tell(text, (before + bytes) / all));
-      before += file.size;
-      add("upload", link.upload);
-      add("name", file.name);
-    }
+    const signed = await sign(file);
+    show(text, 0);
+    await send(file, signed, (bytes) => show(text, bytes / file.size));
+    add("upload", signed.upload);
+    add("name", file.name);
     chooser.disabled = true; // its bytes are where they belong
   } catch (error) {
     if (error instanceof Refusal) {
       reset();
-      tell(error.message);
+      show(error.message);
       return;
     }
     console.warn("The bucket cannot be reached from this page:", error);
-    form.querySelectorAll("[data-arrived]").forEach((field) => field.remove());
   }
   form.submit();
 }
@@ -60,18 +47,20 @@ class Refusal extends Error {}
 async function sign(file) {
   const body = new FormData(form);
   body.delete(chooser.name);
-  for (const name of ["name", "type", "size"]) body.set(name, file[name]);
+  body.set("size", file.size);
   const answer = await fetch(form.dataset.sign, { method: "POST", body });
   if (answer.ok) return answer.json();
   if (answer.status === 400) throw new Refusal((await answer.json()).error);
   throw new Refusal(form.dataset.failed);
 }
 
-function put(file, link, progress) {
+function send(file, signed, progress) {
+  const body = new FormData();
+  for (const [name, value] of Object.entries(signed.fields)) body.set(name, value);
+  body.set("file", file); // the last: a bucket ignores what follows it
   return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest(); // fetch does not tell how far an upload is
-    request.open("PUT", link.url);
-    request.setRequestHeader("Content-Type", link.type);
+    const request = new XMLHttpRequest(); // fetch reports no progress of an upload
+    request.open("POST", signed.url);
     let stall;
     const patience = () => {
       clearTimeout(stall);
@@ -79,13 +68,13 @@ function put(file, link, progress) {
     };
     request.upload.addEventListener("progress", (event) => {
       patience();
-      progress(event.loaded);
+      progress(Math.min(event.loaded, file.size));
     });
     request.addEventListener("abort", () => reject(new Error("no progress")));
     request.addEventListener("loadend", () => clearTimeout(stall));
-    request.addEventListener("load", () => (request.status === 200 ? resolve() : reject(request.status)));
+    request.addEventListener("load", () => (request.status < 300 ? resolve() : reject(request.status)));
     request.addEventListener("error", reject);
-    request.send(file);
+    request.send(body);
     patience();
   });
 }
@@ -97,7 +86,7 @@ function add(name, value) {
   form.append(field);
 }
 
-function tell(text, share) {
+function show(text, share) {
   status.hidden = false;
   status.firstElementChild.textContent = text;
   status.lastElementChild.hidden = share === undefined;

@@ -1,1 +1,0 @@
-"""What is asked of the running deployment: the probes of its backing services."""

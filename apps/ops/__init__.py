@@ -1,1 +1,0 @@
-"""What a platform or an operator calls: health, processes, the environment."""

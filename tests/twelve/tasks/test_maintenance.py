@@ -1,0 +1,37 @@
+"""What the clock has done for the platform's sake."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.sessions.models import Session
+from django.core.cache import cache
+from django.tasks import TaskResultStatus
+from django.utils import timezone
+
+from tests.twelve.kit import enqueue
+from twelve.models import TaskRecord
+from twelve.tasks.maintenance import clear_expired_sessions
+from twelve.tasks.worker import perform
+
+pytestmark = pytest.mark.django_db
+
+
+def test_expired_sessions_are_cleared_and_others_stay():
+    now = timezone.now()
+    for key, days in (("old", -1), ("new", 1)):
+        Session.objects.create(session_key=key, session_data="", expire_date=now + timedelta(days=days))
+    job = enqueue(clear_expired_sessions)
+    perform(job.pk)
+    assert list(Session.objects.values_list("session_key", flat=True)) == ["new"]
+    assert TaskRecord.objects.get().status == TaskResultStatus.SUCCESSFUL
+
+
+def test_the_cache_table_comes_with_migrate():
+    cache.set("key", "value")
+    assert cache.get("key") == "value"
+
+
+def test_the_cache_in_the_database_does_not_forget_under_many_keys():
+    for number in range(350):  # Django's own limit is 300
+        cache.set(f"key-{number}", number)
+    assert cache.get("key-0") == 0

@@ -13,7 +13,7 @@ import yaml
 
 from config import gunicorn, settings
 from tests.twelve.builds import STEPS
-from tests.twelve.kit import SECONDS_OF_FAREWELL, procfile
+from tests.twelve.kit import STOP_SECONDS, procfile
 from tests.twelve.processes import ROOT, program
 from twelve.env import REQUIRED, env
 
@@ -21,7 +21,7 @@ DEPLOY = ROOT / "docs/deploy"
 LINES = {name: line for name, line in procfile().items() if name in ("release", "web", "worker", "clock")}
 HEALTH = "/health/ready/"
 # Seconds that a platform has to give at least between SIGTERM and SIGKILL.
-STOPS = max(gunicorn.graceful_timeout, settings.CELERY["worker_soft_shutdown_timeout"] + SECONDS_OF_FAREWELL)
+STOPS = max(gunicorn.graceful_timeout, settings.CELERY["worker_soft_shutdown_timeout"] + STOP_SECONDS)
 # Variables of platforms and tools that are not ours to declare.
 THEIRS = {
     "ACCESS_KEY_ID",

@@ -167,7 +167,7 @@ def test_a_deploy_is_safe_by_default():
         ("ALLOWED_HOSTS", "https://www.example.com"),
     ],
 )
-def test_what_would_fail_later_is_told_at_once(name, value):
+def test_what_would_fail_later_is_reported_at_once(name, value):
     result = run(("python", "-c", SHOW), **GOOD | {name: value})
     assert result.returncode == 1
     assert named(result) == {name}

@@ -18,7 +18,7 @@ urlpatterns = [
     path("malformed/", fail_with(SuspiciousOperation())),
     path("forbidden/", fail_with(PermissionDenied())),
     path("broken/", fail_with(RuntimeError("broken on purpose"))),
-    path("unable/", fail_with(OperationalError("the database is away"))),
+    path("unable/", fail_with(OperationalError("the database is unreachable"))),
     path("", include("config.urls")),
 ]
 handler400 = "apps.pages.views.bad_request"
@@ -61,7 +61,7 @@ def test_an_error_page_answers_every_method(client, method):
     assert getattr(client, method)("/broken/").status_code == 500
 
 
-def test_a_database_that_is_away_says_when_to_come_again(client):
+def test_an_unreachable_database_says_when_to_come_again(client):
     assert client.get("/unable/")["Retry-After"] == "10"
     assert "Retry-After" not in client.get("/broken/")
 
@@ -72,7 +72,7 @@ def test_a_request_for_another_host_gets_the_error_page(client):
     assert "We could not read that." in response.content.decode()
 
 
-def test_a_form_without_its_token_is_told_to_reload(settings):
+def test_a_form_without_its_token_is_asked_to_reload(settings):
     client = Client(enforce_csrf_checks=True)
     response = client.post("/accounts/login/", {"login": "ada@example.com", "password": "x"})
     assert response.status_code == 403

@@ -44,7 +44,7 @@ def upload(client: Client) -> Callable[..., Any]:
 
 @pytest.fixture
 def uploaded(upload: Callable[..., Any]) -> Callable[..., Photo]:
-    """A photo that was uploaded through the form; its job has not run."""
+    """A photo that was uploaded through the form; its task has not run."""
 
     def make(content: bytes | None = None, name: str = "holiday.jpg") -> Photo:
         before = set(Photo.objects.values_list("pk", flat=True))
@@ -62,7 +62,7 @@ def run_tasks() -> Callable[[], int]:
 
 @pytest.fixture
 def ready(uploaded: Callable[..., Photo], run_tasks: Callable[[], int]) -> Callable[..., Photo]:
-    """A photo whose job has run."""
+    """A photo whose task has run."""
 
     def make(*arguments: Any, **options: Any) -> Photo:
         photo = uploaded(*arguments, **options)

@@ -110,7 +110,7 @@ class Visitor(Person):
 
 
 def assert_unable(site, answer, within, why):
-    """The page says so with 503 within that limit, and exactly one event tells the reason, without a secret."""
+    """The page says so with 503 within that limit, and exactly one event has the reason, without a secret."""
     assert (answer.status, answer.headers["Retry-After"]) == (503, "10")
     assert UNABLE in answer.page
     assert answer.id in answer.page

@@ -8,7 +8,7 @@ from apps.users.models import User
 from apps.users.tasks import delete_abandoned_accounts
 
 
-def test_who_owns_a_photo_is_not_deleted_with_the_accounts_that_nobody_came_back_to(uploaded, owner):
+def test_the_owner_of_a_photo_is_not_deleted_with_the_accounts_that_nobody_came_back_to(uploaded, owner):
     uploaded()
     old = {"last_login": None, "date_joined": timezone.now() - timedelta(days=32)}
     User.objects.filter(pk=owner.pk).update(**old)

@@ -161,7 +161,7 @@ def served(person):
         return ""
 
 
-def test_a_taken_port_is_told_with_the_way_out(clone, make_run):
+def test_a_taken_port_is_reported_with_the_way_out(clone, make_run):
     import socket
 
     with socket.socket() as other:

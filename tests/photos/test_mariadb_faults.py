@@ -96,7 +96,7 @@ def test_refused(site, mariadb):
 
 
 def test_silent_in_the_middle(site, mariadb):
-    """Who is connected waits a little longer than a statement may take."""
+    """A connected client waits a little longer than a statement may take."""
     before = photos(mariadb)
     mariadb.freeze()
     assert_unable(

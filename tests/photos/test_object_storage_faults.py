@@ -47,9 +47,9 @@ class Site:
         self.worker, self.clock = deploy.start("worker"), deploy.start("clock")
 
     def rows(self):
-        """How many photos there are, and how many jobs but those that tidy up."""
-        jobs = "SELECT count(*) FROM twelve_task WHERE task NOT LIKE '%delete_media'"
-        return self.deploy.sql(f"SELECT (SELECT count(*) FROM photos_photo), ({jobs})")
+        """How many photos there are, and how many tasks but those that tidy up."""
+        tasks = "SELECT count(*) FROM twelve_task WHERE task NOT LIKE '%delete_media'"
+        return self.deploy.sql(f"SELECT (SELECT count(*) FROM photos_photo), ({tasks})")
 
     def put(self, content):
         """Have a form signed and send a file straight to the bucket; returns the fields that claim it."""
@@ -64,31 +64,31 @@ class Site:
         return self.visitor.ask(path, body)
 
     def photo(self, content=NOISE):
-        """A new photo with its renditions; returns its id and that of its job."""
+        """A new photo with its renditions; returns its id and that of its task."""
         assert self.visitor.upload(content=content).status == 200
         self.wait_for_renditions()
         ((pk,),) = self.deploy.sql("SELECT id FROM photos_photo ORDER BY created DESC LIMIT 1")
-        (job,) = self.deploy.sql(
+        (task,) = self.deploy.sql(
             "SELECT id FROM twelve_task WHERE task LIKE '%make_renditions' ORDER BY id DESC LIMIT 1"
         )[0]
-        return pk, job
+        return pk, task
 
-    def do_again(self, pk, job):
+    def do_again(self, pk, task):
         """Have the renditions of a photo made as if for the first time."""
-        self.seen = len(self.attempts(job))
+        self.seen = len(self.attempts(task))
         self.deploy.sql(f"UPDATE photos_photo SET state = 'waiting' WHERE id = '{pk}'")
-        self.deploy.sql(f"UPDATE twelve_task SET status = 'READY', attempts = 0, finished_at = NULL WHERE id = {job}")
+        self.deploy.sql(f"UPDATE twelve_task SET status = 'READY', attempts = 0, finished_at = NULL WHERE id = {task}")
         self.hurry()
 
-    def next_attempt(self, job):
+    def next_attempt(self, task):
         """The event of the first attempt since then."""
-        return wait_until(lambda: self.attempts(job)[self.seen :], 100, lambda: self.worker.text)[0]
+        return wait_until(lambda: self.attempts(task)[self.seen :], 100, lambda: self.worker.text)[0]
 
-    def attempts(self, job):
-        return [event for event in events(self.worker.text) if event.get("id") == job and "outcome" in event]
+    def attempts(self, task):
+        return [event for event in events(self.worker.text) if event.get("id") == task and "outcome" in event]
 
     def hurry(self):
-        """Take the pauses before the next attempts away."""
+        """Skip the pauses before the next attempts."""
         now = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
         self.deploy.sql(f"UPDATE twelve_task SET due = {now}, sweep_at = {now} WHERE status = 'READY'")
 
@@ -189,8 +189,8 @@ def spoilt(how):
 @dataclass
 class Fault:
     cause: Callable[[Site], Any]
-    form: str  # what the event of an upload tells; its first request is a HEAD, whose refusal has no reason
-    told: str  # what the others tell: a job's attempt, the claim of a direct upload, the probe
+    form: str  # what the event of an upload says; its first request is a HEAD, whose refusal has no reason
+    reason: str  # what the others say: a task's attempt, the claim of a direct upload, the probe
 
 
 FAULTS = {
@@ -223,10 +223,10 @@ def test_an_upload_says_so_and_leaves_nothing(site, fault):
     rows, objects = site.rows(), site.objects()
     with fault.cause(site):
         assert_unable(site, site.visitor.upload(content=NOISE), TWICE, fault.form)
-        assert_unable(site, site.post("/photos/", **fields), TWICE, fault.told)
+        assert_unable(site, site.post("/photos/", **fields), TWICE, fault.reason)
         row, code = site.probe()
         assert code == 1
-        assert re.search(rf"unreachable: .*({fault.told})", row)
+        assert re.search(rf"unreachable: .*({fault.reason})", row)
         assert site.rows() == rows
     assert site.objects() == objects
     assert site.post("/photos/", **fields).status == 200  # what was put can still be claimed
@@ -250,22 +250,22 @@ def test_pages_and_links_need_no_bucket(site, fault):
         assert status(f"{site.deploy.address}/health/ready/") == 200
 
 
-JOB_FAULTS = FAULTS | {
+TASK_FAULTS = FAULTS | {
     "dies in the middle": Fault(
         spoilt(lambda front: front.fail("half", ["GET"])), "", "could not read .*([Cc]onnection|bytes expected)"
     ),
 }
 
 
-@pytest.mark.parametrize("fault", JOB_FAULTS.values(), ids=JOB_FAULTS)
+@pytest.mark.parametrize("fault", TASK_FAULTS.values(), ids=TASK_FAULTS)
 def test_renditions_are_made_later(site, fault):
-    pk, job = site.photo()
+    pk, task = site.photo()
     site.server.delete(*(key for key in site.objects() if pk in key and key.endswith(".webp")))
     with fault.cause(site):
-        site.do_again(pk, job)
-        event = site.next_attempt(job)
+        site.do_again(pk, task)
+        event = site.next_attempt(task)
         assert (event["outcome"], event["level"]) == ("retry", "warning")
-        assert re.search(fault.told, event["message"])
+        assert re.search(fault.reason, event["message"])
         assert site.deploy.sql(f"SELECT state FROM photos_photo WHERE id = '{pk}'") == [("waiting",)]
     site.hurry()
     site.wait_for_renditions()
@@ -273,10 +273,10 @@ def test_renditions_are_made_later(site, fault):
 
 
 def test_an_original_that_somebody_deleted_fails_its_photo_with_the_reason(site):
-    pk, job = site.photo()
+    pk, task = site.photo()
     site.server.delete(*(key for key in site.objects() if pk in key))
-    site.do_again(pk, job)
-    event = site.next_attempt(job)
+    site.do_again(pk, task)
+    event = site.next_attempt(task)
     assert (event["outcome"], event["level"]) == ("failed", "error")
     reason = "The stored file is gone. Delete the photo and upload it again."
     assert reason in event["message"]
@@ -295,7 +295,7 @@ def test_what_was_put_and_then_deleted_did_not_arrive(site):
 
 @pytest.mark.parametrize("how", ["half", "silent", "deaf"])
 def test_the_connection_ends_in_the_middle_of_an_upload(site, how):
-    """Deaf: the object is written, which nobody could tell. A job deletes what arrived, if anything did."""
+    """Deaf: the object is written, and no answer says so. A task deletes what arrived, if anything did."""
     rows, objects = site.rows(), site.objects()
     site.front.fail(how, ["PUT"])
     why = "could not write .*([Cc]onnection|[Tt]imeout|timed out)"

@@ -193,12 +193,12 @@ def test_deleting_the_objects_twice_is_harmless(ready, stored):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_without_its_job_a_photo_is_not_deleted(ready, client, stored, monkeypatch):
+def test_without_its_task_a_photo_is_not_deleted(ready, client, stored, monkeypatch):
     photo = ready()
     before = stored()
 
     def failing(*arguments, **options):
-        raise DatabaseError("the table of jobs is away")
+        raise DatabaseError("the table of tasks is missing")
 
     monkeypatch.setattr(DurableBackend, "enqueue", failing)
     with pytest.raises(DatabaseError):
@@ -260,9 +260,9 @@ def test_staff_see_a_waiting_photo_in_the_admin(uploaded):
     assert len(re.findall(r'href="/media/', page)) == 1
 
 
-def test_a_deletion_keeps_its_job_in_the_same_transaction(ready, client):
+def test_a_deletion_keeps_its_task_in_the_same_transaction(ready, client):
     photo = ready()
     client.post(address("delete", photo))
-    job = TaskRecord.objects.get(task="twelve.services.storage.tasks.delete_media")
-    assert job.args == [photo.folder]
-    assert default_storage.exists(str(photo.original))  # until the job has run
+    record = TaskRecord.objects.get(task="twelve.services.storage.tasks.delete_media")
+    assert record.args == [photo.folder]
+    assert default_storage.exists(str(photo.original))  # until the task has run

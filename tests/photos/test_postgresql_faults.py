@@ -58,43 +58,43 @@ class Site:
             return cursor.fetchall() if cursor.description else []
 
     def enqueue(self, text):
-        """A job that no message tells of: the clock has to find it, and the worker has to do it."""
+        """A task that no message announces: the clock finds it, and the worker runs it."""
         self.sql(
             "INSERT INTO twelve_task (task, queue, args, kwargs, status, due, published, sweep_at, token, attempts, "
             "worker_ids, error, errors, request_id, enqueued_at) "
             "VALUES ('tests.twelve.services.work.note', 'default', %s, '{}', 'READY', now(), false, now(), 0, 0, '', "
             "'', '[]', %s, now())",
-            json.dumps([text]), f"of-the-job-{text}",
+            json.dumps([text]), f"of-the-task-{text}",
         )  # fmt: skip
 
-    def job(self, text):
-        """State and attempts of the job with that text, and how many rows it wrote."""
+    def task(self, text):
+        """State and attempts of the task with that text, and how many rows it wrote."""
         (row,) = self.sql("SELECT status, attempts FROM twelve_task WHERE args = %s::jsonb", json.dumps([text]))
         return *row, self.sql("SELECT count(*) FROM notes WHERE text = %s", text)[0][0]
 
-    def told(self):
+    def logs(self):
         return f"{self.clock.text}\n{self.worker.text}"
 
     def wait_for_attempt(self, text):
-        """The event that tells how the first attempt ended."""
+        """The event that says how the first attempt ended."""
 
         def found():
-            return [e for e in events(self.worker.text) if e["request_id"] == f"of-the-job-{text}"]
+            return [e for e in events(self.worker.text) if e["request_id"] == f"of-the-task-{text}"]
 
-        return wait_until(found, 100, self.told)[0]
+        return wait_until(found, 100, self.logs)[0]
 
-    def wait_for_job(self, text, *attempts):
+    def wait_for_task(self, text, *attempts):
         """Wait until it is done, once, in so many attempts; by default at most two."""
-        wait_until(lambda: self.job(text)[0] == "SUCCESSFUL", 150, self.told)
-        _, count, rows = self.job(text)
+        wait_until(lambda: self.task(text)[0] == "SUCCESSFUL", 150, self.logs)
+        _, count, rows = self.task(text)
         assert (count in (attempts or (1, 2)), rows) == (True, 1)
 
     def hurry(self):
-        """Take the pause before the next attempt away, which is 8 s at least."""
+        """Skip the pause before the next attempt, which is 8 s at least."""
         self.sql("UPDATE twelve_task SET due = now(), sweep_at = now() WHERE status = 'READY'")
 
     def photos(self):
-        """How many rows there are, and how many jobs for them."""
+        """How many rows there are, and how many tasks for them."""
         rows = self.sql("SELECT count(*) FROM photos_photo")[0][0]
         return rows, self.sql("SELECT count(*) FROM twelve_task WHERE task LIKE '%make_renditions'")[0][0]
 
@@ -108,8 +108,8 @@ class Site:
         assert self.visitor.upload().status == 200
         unready = "SELECT count(*) FROM photos_photo WHERE state <> 'ready'"
         wait_until(lambda: self.sql(unready) == [(0,)], 60, lambda: self.worker.text)
-        rows, jobs = self.photos()
-        assert rows == jobs
+        rows, tasks = self.photos()
+        assert rows == tasks
         for process in (self.web, self.worker, self.clock):
             assert process.child.poll() is None
             events(process.text)  # every line is one
@@ -239,7 +239,7 @@ def test_refused(site, postgres):
     assert re.search(r"database .* unreachable: .*refused", probe.stdout)
     site.clock.wait_for("the clock waits for the database")
     postgres.start()
-    site.wait_for_job("refused")
+    site.wait_for_task("refused")
 
 
 def test_silent_for_a_moment(site, postgres):
@@ -282,16 +282,16 @@ def test_slow(site, fault, within, why):
     [("busy", 60, "statement timeout"), ("idle", IDLE + 2, "idle-in-transaction timeout")],
     ids=["a statement", "an idle transaction"],
 )
-def test_slow_in_a_job(site, column, seconds, why):
+def test_slow_in_a_task(site, column, seconds, why):
     site.sql(f"UPDATE pace SET {column} = {seconds}")
     site.enqueue(column)
     event = site.wait_for_attempt(column)
     assert (event["outcome"], event["level"]) == ("retry", "warning")
     assert why in event["message"]
-    assert site.job(column) == ("READY", 1, 0)
+    assert site.task(column) == ("READY", 1, 0)
     site.sql(f"UPDATE pace SET {column} = 0")
     site.hurry()
-    site.wait_for_job(column, 2)
+    site.wait_for_task(column, 2)
 
 
 def wait_for_sleep(site, name):
@@ -311,8 +311,8 @@ def test_dies_in_the_middle(site, postgres, number):
         assert site.photos() == before
 
 
-def test_dies_in_the_middle_of_a_job(site, postgres):
-    """What it did is undone. That it ended is written nowhere, so the sweeper gives it back."""
+def test_dies_in_the_middle_of_a_task(site, postgres):
+    """Its work is undone. No row says that it ended, so the sweeper gives it back."""
     with slow(site, 3):
         site.enqueue("dies")
         wait_for_sleep(site, "worker")
@@ -322,8 +322,8 @@ def test_dies_in_the_middle_of_a_job(site, postgres):
         assert "refused" in event["message"]
         assert "server closed the connection" in event["traceback"]
         postgres.start()
-        assert site.job("dies") == ("RUNNING", 1, 0)
-    site.wait_for_job("dies", 2)
+        assert site.task("dies") == ("RUNNING", 1, 0)
+    site.wait_for_task("dies", 2)
 
 
 def test_wrong_password(site, postgres):
@@ -335,7 +335,7 @@ def test_wrong_password(site, postgres):
         assert_unable(site, site.visitor.ask(), CONNECT, "password authentication failed")
         assert status(f"{site.deploy.address}/health/ready/") == 503
         connection.execute(f"ALTER ROLE {servers.USER} PASSWORD '{servers.PASSWORD}'")
-    site.wait_for_job("password")
+    site.wait_for_task("password")
 
 
 def test_full(site, postgres):
@@ -360,7 +360,7 @@ def test_restarted(site, postgres):
     postgres.start()
     assert ask_all_threads(site) == {200}
     site.enqueue("restarted")
-    site.wait_for_job("restarted", 1)
+    site.wait_for_task("restarted", 1)
 
 
 SHOW = """
@@ -400,7 +400,7 @@ def test_pgbouncer_in_transaction_mode(postgres, tmp_path):
             bouncer.start()
             assert {site.visitor.ask().status for _ in range(20)} == {200}
             site.enqueue("bounced")
-            site.wait_for_job("bounced", 1)
+            site.wait_for_task("bounced", 1)
             site.assert_well()
             assert_nothing_secret(deploy)
         finally:

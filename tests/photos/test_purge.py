@@ -117,7 +117,7 @@ def test_the_clock_has_it_done(db, put, stored):
     from apps.photos.tasks import purge_orphaned_media
 
     put(f"{STRANGER}/original.jpg")
-    job = enqueue(purge_orphaned_media)
-    perform(job.pk)
+    record = enqueue(purge_orphaned_media)
+    perform(record.pk)
     assert TaskRecord.objects.get().status == TaskResultStatus.SUCCESSFUL
     assert stored() == []

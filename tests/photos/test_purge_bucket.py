@@ -48,7 +48,7 @@ def test_it_goes_by_pages_and_keeps_what_has_a_row(bucket, uploaded, capsys):
 
 
 def test_ten_times_the_keys_take_no_more_memory(db, settings, server, monkeypatch):
-    """The listing is made here, since no server on a small machine holds as many; what is measured is the purge."""
+    """The listing is made here, since no server on a small machine holds as many; only the purge is measured."""
     settings.STORAGES = settings.STORAGES | {"default": server.storage()}
     old, peaks = datetime(2020, 1, 1, tzinfo=UTC), []
     for count in (1_000, 10_000, 100_000):

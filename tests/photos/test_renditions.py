@@ -193,7 +193,7 @@ def test_every_kind_of_png_becomes_a_picture(ready, mode):
 
 
 @pytest.mark.parametrize("format", ["GIF", "WEBP"])
-def test_of_an_animation_the_first_frame_is_shown(ready, format):
+def test_the_first_frame_of_an_animation_is_shown(ready, format):
     frames = [quarters(), Image.new("RGB", (64, 48), "black")]
     content = encoded(frames[0], format, save_all=True, append_images=frames[1:], duration=100)
     assert not check(ready(content), (64, 48)).is_animated
@@ -205,8 +205,8 @@ def test_a_truncated_jpeg_is_uploaded_and_fails_with_a_reason(ready, client, sto
     assert stored() == [photo.original]
     page = client.get(f"/photos/{photo.pk}/").text
     assert "damaged or incomplete" in page
-    job = TaskRecord.objects.get()
-    assert (job.status, job.attempts) == (TaskResultStatus.FAILED, 1)  # not tried again
+    record = TaskRecord.objects.get()
+    assert (record.status, record.attempts) == (TaskResultStatus.FAILED, 1)  # not tried again
 
 
 @pytest.mark.parametrize("format", ["PNG", "GIF"])
@@ -239,8 +239,8 @@ def test_a_bomb_that_was_stored_fails_with_a_reason_and_is_not_tried_again(owner
     run_tasks()
     photo.refresh_from_db()
     assert (photo.state, photo.error) == (Photo.State.FAILED, images.UNUSUAL)
-    job = TaskRecord.objects.get()
-    assert (job.status, job.attempts) == (TaskResultStatus.FAILED, 1)
+    record = TaskRecord.objects.get()
+    assert (record.status, record.attempts) == (TaskResultStatus.FAILED, 1)
 
 
 def test_a_profile_that_would_take_minutes_counts_as_none(ready):
@@ -249,38 +249,38 @@ def test_a_profile_that_would_take_minutes_counts_as_none(ready):
     check(ready(content), (64, 48))
 
 
-def test_an_error_of_the_storage_is_tried_again_and_told_without_its_text(uploaded, monkeypatch):
-    photo, job = uploaded(), TaskRecord.objects.get()
+def test_an_error_of_the_storage_is_tried_again_and_reported_without_its_text(uploaded, monkeypatch):
+    photo, record = uploaded(), TaskRecord.objects.get()
 
-    def away(storage, key, *arguments):
+    def refuse(storage, key, *arguments):
         raise ConnectionResetError("bucket.internal does not answer")
 
-    monkeypatch.setattr(SignedFileSystemStorage, "open", away)
+    monkeypatch.setattr(SignedFileSystemStorage, "open", refuse)
     for _attempt in range(4):
-        perform(job.pk)
-        job.refresh_from_db()
+        perform(record.pk)
+        record.refresh_from_db()
         photo.refresh_from_db()
-        assert (job.status, photo.state) == (TaskResultStatus.READY, Photo.State.WAITING)
-        TaskRecord.objects.update(due=job.enqueued_at)
-    perform(job.pk)
+        assert (record.status, photo.state) == (TaskResultStatus.READY, Photo.State.WAITING)
+        TaskRecord.objects.update(due=record.enqueued_at)
+    perform(record.pk)
     photo.refresh_from_db()
     assert (photo.state, photo.error) == (Photo.State.FAILED, services.UNEXPECTED)
 
 
 def test_an_error_of_the_storage_while_writing_is_not_taken_for_a_bad_image(uploaded, monkeypatch):
-    photo, job = uploaded(), TaskRecord.objects.get()
+    photo, record = uploaded(), TaskRecord.objects.get()
 
     def full(*arguments):
         raise OSError("no space left")
 
     monkeypatch.setattr(SignedFileSystemStorage, "save", full)
-    perform(job.pk)
-    job.refresh_from_db()
+    perform(record.pk)
+    record.refresh_from_db()
     photo.refresh_from_db()
-    assert (job.status, photo.state) == (TaskResultStatus.READY, Photo.State.WAITING)
+    assert (record.status, photo.state) == (TaskResultStatus.READY, Photo.State.WAITING)
 
 
-def test_an_error_of_our_own_is_told_without_its_text(uploaded, run_tasks, monkeypatch):
+def test_an_error_of_our_own_is_reported_without_its_text(uploaded, run_tasks, monkeypatch):
     photo = uploaded()
     monkeypatch.setattr(images, "render", lambda file: {}["bug"])
     run_tasks()
@@ -319,11 +319,11 @@ def test_two_workers_at_the_same_photo_leave_no_extra_objects(ready, stored, mon
     assert stored() == before
 
 
-def test_a_photo_deleted_before_its_job_leaves_nothing(uploaded, run_tasks, stored):
+def test_a_photo_deleted_before_its_task_leaves_nothing(uploaded, run_tasks, stored):
     photo = uploaded()
     rendition = photo.large.key
     services.store(rendition, b"of an attempt that was killed")
-    Photo.objects.filter(pk=photo.pk)._raw_delete("default")  # without the job that deletes its objects
+    Photo.objects.filter(pk=photo.pk)._raw_delete("default")  # without the task that deletes its objects
     run_tasks()
     assert stored() == []
     assert TaskRecord.objects.get().status == TaskResultStatus.SUCCESSFUL

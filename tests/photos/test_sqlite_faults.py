@@ -36,12 +36,12 @@ class Lite:
         self.visitor = Visitor(self.deploy.address)
 
     def wait_until_closed(self):
-        """Wait until nobody has the database open: who closes it last takes its log away."""
+        """Wait until no process has the database open: the last one to close it deletes its log."""
         log = self.deploy.database.with_name("db.sqlite3-wal")
         wait_until(lambda: not log.exists(), 20, "the database is closed")
 
     def photos(self):
-        """How many rows there are, how many jobs for them, and how many folders with their objects."""
+        """How many rows there are, how many tasks for them, and how many folders with their objects."""
         return (
             self.deploy.sql("SELECT count(*) FROM photos_photo")[0][0],
             self.deploy.sql("SELECT count(*) FROM twelve_task WHERE task LIKE '%make_renditions'")[0][0],
@@ -74,8 +74,8 @@ def lite(shared_lite):
     query = "SELECT count(*) FROM twelve_task WHERE status <> 'SUCCESSFUL'"
     wait_until(lambda: shared_lite.deploy.sql(query) == [(0,)], 60, lambda: shared_lite.worker.text)
     assert shared_lite.deploy.sql("SELECT count(*) FROM photos_photo WHERE state <> 'ready'") == [(0,)]
-    rows, jobs, folders = shared_lite.photos()
-    assert rows == jobs == folders
+    rows, tasks, folders = shared_lite.photos()
+    assert rows == tasks == folders
     assert_nothing_secret(shared_lite.deploy)
 
 
@@ -105,7 +105,7 @@ def test_locked_by_another_writer(lite):
     with contextlib.closing(sqlite3.connect(lite.deploy.database, isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
         answer = lite.visitor.upload()
-        assert lite.visitor.ask().status == 200  # who reads does not wait
+        assert lite.visitor.ask().status == 200  # a reader does not wait
     assert_unable(lite, answer, LOCK, "database is locked")
     assert lite.photos() == before
 
@@ -133,11 +133,11 @@ def test_gone(lite, gone):
 
 def test_on_a_full_disk(lite):
     needs(lite.small)
-    rows, jobs, folders = lite.photos()
+    rows, tasks, folders = lite.photos()
     uploaded = 0
     with full(lite.disk):
         while (answer := lite.visitor.upload()).status == 200:
             uploaded += 1
             assert uploaded < 200
         assert_unable(lite, answer, LOCK, "full|disk I/O error")
-    assert lite.photos() == (rows + uploaded, jobs + uploaded, folders + uploaded)
+    assert lite.photos() == (rows + uploaded, tasks + uploaded, folders + uploaded)

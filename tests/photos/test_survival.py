@@ -13,7 +13,7 @@ pytestmark = pytest.mark.prove
 
 @pytest.fixture
 def deploy(tmp_path):
-    """A deploy with a web process, where an account stands; nothing works on its jobs yet."""
+    """A deploy with a web process and an account; no worker runs its tasks yet."""
     deploy = Deploy(tmp_path, TASKS_LEASE_SECONDS="3")
     deploy.manage("migrate", "--noinput", "--verbosity", "0")
     deploy.environment |= {"DJANGO_SUPERUSER_PASSWORD": "a long enough passphrase"}
@@ -30,8 +30,8 @@ def person(deploy):
     return person
 
 
-def rendition_job(deploy):
-    """State and attempts of the job that makes the renditions."""
+def rendition_task(deploy):
+    """State and attempts of the task that makes the renditions."""
     return deploy.sql("SELECT status, attempts FROM twelve_task WHERE task LIKE '%make_renditions'")[0]
 
 
@@ -55,12 +55,12 @@ def test_a_worker_killed_in_the_middle_of_a_rendition(deploy, person):
     deploy.start("clock")
     worker.wait_for("ready")
     person.post("/photos/", files=[("photo", "noise.png", picture(3000, 2200))])
-    wait_until(lambda: rendition_job(deploy)[0] == "RUNNING", 30, lambda: worker.text)
+    wait_until(lambda: rendition_task(deploy)[0] == "RUNNING", 30, lambda: worker.text)
     worker.kill()
-    assert rendition_job(deploy) == ("RUNNING", 1)
+    assert rendition_task(deploy) == ("RUNNING", 1)
     second = deploy.start("worker")
-    wait_until(lambda: rendition_job(deploy)[0] == "SUCCESSFUL", 150, lambda: second.text)
-    assert rendition_job(deploy) == ("SUCCESSFUL", 2)
+    wait_until(lambda: rendition_task(deploy)[0] == "SUCCESSFUL", 150, lambda: second.text)
+    assert rendition_task(deploy) == ("SUCCESSFUL", 2)
     assert_ready_once(deploy, person)
 
 
@@ -71,19 +71,19 @@ def test_a_broker_that_lost_all_its_messages(deploy, person):
     shutil.rmtree(deploy.broker)
     worker = deploy.start("worker")
     deploy.start("clock")
-    wait_until(lambda: rendition_job(deploy)[0] == "SUCCESSFUL", 150, lambda: worker.text)
+    wait_until(lambda: rendition_task(deploy)[0] == "SUCCESSFUL", 150, lambda: worker.text)
     assert_ready_once(deploy, person)
 
 
-def test_a_broker_that_is_away_while_the_photo_comes(deploy, person):
+def test_a_broker_that_is_unreachable_while_the_photo_comes(deploy, person):
     """The folder cannot be written: the upload succeeds all the same, and is worked on when the broker is back."""
     shutil.rmtree(deploy.broker, ignore_errors=True)
     deploy.broker.write_text("not a folder")
     person.post("/photos/", files=[("photo", "noise.png", picture(400, 300))])
     assert "noise.png" in person.page
-    assert rendition_job(deploy) == ("READY", 0)
+    assert rendition_task(deploy) == ("READY", 0)
     deploy.broker.unlink()
     deploy.start("clock")
     worker = deploy.start("worker")
-    wait_until(lambda: rendition_job(deploy)[0] == "SUCCESSFUL", 150, lambda: worker.text)
+    wait_until(lambda: rendition_task(deploy)[0] == "SUCCESSFUL", 150, lambda: worker.text)
     assert_ready_once(deploy, person)

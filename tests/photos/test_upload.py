@@ -37,7 +37,7 @@ def refused(upload, stored):
     return post
 
 
-def test_an_upload_is_stored_with_its_facts_and_a_job(upload, owner, stored):
+def test_an_upload_is_stored_with_its_facts_and_a_task(upload, owner, stored):
     content = picture("PNG", (64, 48))
     response = upload("holiday.png", content)
     assert (response.status_code, response.url) == (302, reverse("photos:list"))
@@ -47,9 +47,9 @@ def test_an_upload_is_stored_with_its_facts_and_a_job(upload, owner, stored):
     assert (photo.width, photo.height, photo.content_type) == (64, 48, "image/png")
     assert default_storage.open(str(photo.original)).read() == content
     assert stored() == [photo.original]
-    job = TaskRecord.objects.get()
-    assert (job.task, job.args) == ("apps.photos.tasks.make_renditions", [str(photo.pk)])
-    assert job.unique_key == f"renditions:{photo.pk}"
+    record = TaskRecord.objects.get()
+    assert (record.task, record.args) == ("apps.photos.tasks.make_renditions", [str(photo.pk)])
+    assert record.unique_key == f"renditions:{photo.pk}"
 
 
 def test_the_key_is_random_and_holds_nothing_of_the_persons_name(uploaded):
@@ -276,7 +276,7 @@ def test_an_error_after_the_commit_deletes_nothing(owner, stored, monkeypatch):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_upload_becomes_ready_without_further_help_when_jobs_run_at_once(upload, settings, monkeypatch):
+def test_an_upload_becomes_ready_without_further_help_when_tasks_run_at_once(upload, settings, monkeypatch):
     settings.CELERY = settings.CELERY | {"task_always_eager": True}
     upload("a.jpg", picture())
     upload("b.png", picture("PNG"))

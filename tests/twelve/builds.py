@@ -16,7 +16,7 @@ STEPS = (
     "pip install --no-cache-dir --require-hashes -r requirements.txt",
     "python manage.py collectstatic --noinput",
 )
-COMMIT = "c0ffee" * 6 + "c0ff"  # what the platform tells the build, and only the build
+COMMIT = "c0ffee" * 6 + "c0ff"  # what the platform gives the build, and only the build
 SOMEBODY = 65534  # a user who starts no process here
 # How this machine reaches the index of packages: no variable of the project.
 INDEX = re.compile(r"PIP_|UV_|SSL_CERT|REQUESTS_CA|CURL_CA|https?_proxy|no_proxy", re.IGNORECASE)

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from twelve.celery import STOP_SECONDS as SECONDS_OF_FAREWELL  # a stopping worker's, after the soft shutdown
+from twelve.celery import STOP_SECONDS  # a stopping worker's, after the soft shutdown
 from twelve.models import TaskRecord
 from twelve.processes import procfile
 from twelve.services.storage.directory import SignedFileSystemStorage
@@ -18,7 +18,7 @@ from twelve.testing import mails
 
 __all__ = [
     "DIRECTORY",
-    "SECONDS_OF_FAREWELL",
+    "STOP_SECONDS",
     "BucketStorage",
     "DurableBackend",
     "SignedFileSystemStorage",
@@ -48,7 +48,7 @@ def refuse_mails(monkeypatch: Any) -> None:
     """Let no mail be written: sending one raises RuntimeError."""
 
     def fail(*arguments: Any, **options: Any) -> None:
-        raise RuntimeError("no job can be written")
+        raise RuntimeError("no task can be written")
 
     monkeypatch.setattr("twelve.services.mail.backends.deliver", SimpleNamespace(enqueue=fail))
 

@@ -164,7 +164,7 @@ class S3(Server):
         self.client().list_buckets()
 
     def change_secret(self, secret):
-        """From now on the key has another secret: who has the old one signs wrongly."""
+        """Give the key another secret: a client with the old one signs wrongly."""
         self.run(
             program("radosgw-admin"), "key", "create", "--uid", "tests",
             "--access-key", self.access_key, "--secret-key", secret,
@@ -199,7 +199,7 @@ class S3(Server):
 
 
 class Faulty:
-    """A front before S3 that reads what passes, counts it, and spoils it as told; with certificates it is a TLS proxy.
+    """A front before S3 that reads what passes, counts it, and spoils it if asked; with certificates it is a TLS proxy.
 
     `url` is the way through it. It begins as a good one.
     """
@@ -222,7 +222,7 @@ class Faulty:
         return self.server.variables(self)
 
     def pass_on(self):
-        """Pass everything on, from now on, and let go of who waits for an answer."""
+        """Pass everything on from now on, and release the clients that wait for an answer."""
         self.fail(None)
         self.seconds = 0
         if self.listener is None:
@@ -239,14 +239,14 @@ class Faulty:
         """From now on, fail so many requests, of these methods or of all, in one of these ways:
 
         "silent": no answer, and nothing is closed.
-        "SlowDown": S3's answer to who asks too much, 503.
+        "SlowDown": S3's answer to a client that asks too much, 503.
         "RequestTimeTooSkewed": S3's answer to a clock that is wrong, 403. No clock is turned.
         "NotImplemented": Backblaze's answer to a condition that it does not know, 501.
         "half": half of the body is received, or else half of the answer sent, and the connection reset.
         "deaf": what was asked is done, and the connection reset before the answer.
         """
         with self.lock:
-            self.over.set()  # who waits in silence gets a reset
+            self.over.set()  # a client that waits in silence gets a reset
             self.how, self.methods, self.times, self.over = how, methods, times, threading.Event()
 
     def delay(self, seconds):
@@ -289,7 +289,7 @@ REFUSALS = {"SlowDown": 503, "RequestTimeTooSkewed": 403, "NotImplemented": 501}
 
 
 def chunks(source, length):
-    """So many bytes of a stream, a piece at a time; who breaks off is left too."""
+    """So many bytes of a stream, a piece at a time; ConnectionResetError if it breaks off."""
     while length:
         if not (chunk := source.read(min(length, 65536))):
             raise ConnectionResetError

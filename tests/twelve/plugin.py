@@ -17,7 +17,7 @@ from django.db import connection
 from tests.twelve.processes import GOOD, Deploy
 from twelve.env import REQUIRED, env
 
-# Who starts the tests in the background of a shell has these ignored, and so would every process that a test stops.
+# A shell starts background commands with these ignored, and every process that a test stops would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup's
@@ -90,7 +90,7 @@ def collation() -> None:
 
 @pytest.fixture(autouse=True)
 def test_settings(settings) -> None:  # type: ignore[no-untyped-def]
-    """Passwords that are quick to hash, static files without a build, and mail as a job in front of the outbox."""
+    """Passwords that are quick to hash, static files without a build, and mail as a task in front of the outbox."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.MAILERS = settings.MAILERS | {"default": {"BACKEND": "twelve.services.mail.backends.TaskBackend"}}
     settings.STORAGES = settings.STORAGES | {"staticfiles": {"BACKEND": "tests.twelve.plugin.SourceStaticFiles"}}
@@ -135,7 +135,7 @@ def certificates(tmp_path_factory):  # type: ignore[no-untyped-def]
     return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
-# Servers for all tests of a worker that leave them as they were. Who stops or fills one starts his own.
+# Servers for all tests of a worker that leave them as they were. A test that stops or fills one starts its own.
 
 
 @pytest.fixture(scope="session")

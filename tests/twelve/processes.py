@@ -42,7 +42,7 @@ GOOD = {
 }
 
 
-# What a site says in config/settings/, and a test has shorter: its room and argument, or "" for a setting.
+# Limits of config/settings/ that a test can shorten: the room and argument of each, or "" for a setting.
 LIMITS = {
     "CONN_MAX_AGE": ("database", "max_age"),
     "DATABASE_CONNECT_TIMEOUT": ("database", "connect_timeout"),
@@ -80,11 +80,11 @@ def wait_until(condition, seconds, what, every=0.05):
     raise AssertionError(f"not within {seconds} s: {what() if callable(what) else what}")
 
 
-OPEN, HALF_CLOSED = {"01"}, {"04", "05"}  # states of /proc/net/tcp: of the latter the server has closed its end
+OPEN, HALF_CLOSED = {"01"}, {"04", "05"}  # states of /proc/net/tcp: in the latter the server has closed its end
 
 
 def connected(port, states=frozenset(OPEN)):
-    """How many connections to that port the kernel has accepted, and nobody has closed."""
+    """How many connections to that port the kernel has accepted and neither end has closed."""
     rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
     return sum(row[1].endswith(f":{port:04X}") and row[3] in states for row in rows)
 
@@ -123,7 +123,7 @@ class Process:
         lives = self.child.poll() is None
         text = self.output.read_text(errors="replace")
         lines, end, rest = text.rpartition("\n")
-        # Of an event that is being written, a reader may see a part.
+        # A reader may see a part of an event that is being written.
         return lines + end if lives and rest.startswith("{") else text
 
     def wait_for(self, pattern, seconds=60):
@@ -302,7 +302,7 @@ class Person:
         self.post("/accounts/confirm-email/", {"code": code})
 
 
-# For a program that is none of the entry points, which name the settings themselves.
+# For a program that is not an entry point: those name the settings themselves.
 SITE = {"DJANGO_SETTINGS_MODULE": "config.settings"}
 
 
@@ -320,11 +320,11 @@ def run(command, **variables):
 
 def named(result):
     """The variables that the report complains of."""
-    return {line.split()[0] for line in told(result).splitlines() if line.startswith("  ")}
+    return {line.split()[0] for line in report(result).splitlines() if line.startswith("  ")}
 
 
-def told(result):
-    """What the process said of its config: text from a command, events from a long-running process."""
+def report(result):
+    """What the process reports of its config: text from a command, events from a long-running process."""
     lines = (result.stderr + result.stdout).splitlines()
     return "\n".join(json.loads(line)["message"] if line.startswith("{") else line for line in lines)
 

@@ -44,7 +44,7 @@ def save_in_threads(setting, name, process=0):
     together = threading.Barrier(THREADS, action=lambda: others.wait(60))
 
     def find_together(name, max_length=None):
-        """Everybody finds the name free before anybody takes it; who finds it taken then does not wait again."""
+        """Each thread finds the name free before any takes it; one that finds it taken then does not wait again."""
         found = find(name, max_length=max_length)
         if to_wait.first:
             to_wait.first = False

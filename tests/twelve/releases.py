@@ -20,7 +20,7 @@ PRIORITY = 'migrations.AddField("taskrecord", "priority", models.IntegerField(db
 
 
 def build(folder, operations=None, before="", options=""):
-    """A copy of the code, in which the jobs have a second migration of these operations; returns its root."""
+    """A copy of the code, in which twelve has a second migration of these operations; returns its root."""
     copy_of_the_repository(folder)
     if operations:
         write_migration(folder / "twelve/migrations", operations, before, options)

@@ -128,9 +128,9 @@ def test_what_matters_of_a_line_is_checked_and_nothing_else(case, folder):
     (folder / "Procfile").write_text(text)
     messages = found(checks.check_procfile)
     assert len(messages) == bool(lacks)
-    for id_, told, hint in messages:
+    for id_, message, hint in messages:
         assert id_ == "twelve.W004"
-        assert lacks in told
+        assert lacks in message
         assert hint.removeprefix("Write in the Procfile: ") in GIVEN.splitlines()
 
 

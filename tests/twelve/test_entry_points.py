@@ -1,10 +1,10 @@
-"""What the entry points make of their config; that they refuse a broken one is factors/test_03_config.py's."""
+"""What the entry points make of their config; factors/test_03_config.py proves that they refuse a broken one."""
 
 import pytest
 
 from tests.twelve.attached import complaints
 from tests.twelve.builds import a_stylesheet
-from tests.twelve.processes import GOOD, run, told
+from tests.twelve.processes import GOOD, report, run
 from twelve import platforms
 from twelve.env import Env
 
@@ -27,7 +27,7 @@ OURS = {"SECRET_KEY", "DATABASE_URL", "CELERY_BROKER_URL", "EMAIL_URL", "MEDIA_S
         ("MEDIA_STORAGE_URL", "file://srv/media"),
     ],
 )
-def test_what_would_fail_later_is_told_at_once(name, value):
+def test_what_would_fail_later_is_reported_at_once(name, value):
     assert set(complaints(GOOD | {name: value})) == {name}
 
 
@@ -41,7 +41,7 @@ def test_a_right_config_passes(command, tmp_path):
 def test_the_web_servers_own_numbers_are_checked(name):
     result = run(GUNICORN, **GOOD, **{name: "many"})
     assert result.returncode == 1
-    assert f"{name} is 'many'" in told(result)
+    assert f"{name} is 'many'" in report(result)
     assert "Traceback" not in result.stderr + result.stdout
 
 
@@ -50,7 +50,7 @@ def test_worker_and_clock_need_a_broker_even_with_debug(command):
     own = {name: value for name, value in GOOD.items() if name not in OURS}  # what the site alone requires
     result = run(command, **own, DEBUG="true", SECRET_KEY="x", DATABASE_URL="sqlite:///:memory:")
     assert result.returncode == 1
-    assert "CELERY_BROKER_URL is not set" in told(result)
+    assert "CELERY_BROKER_URL is not set" in report(result)
     assert "Traceback" not in result.stderr + result.stdout
 
 

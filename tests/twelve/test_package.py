@@ -155,7 +155,7 @@ def test_a_release_migrates_and_is_recorded(bare):
 @pytest.mark.prove
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("ours", [True, False], ids=["with-the-settings-of-twelve", "plain"])
-def test_a_web_process_tells_of_each_request_and_of_its_health(bare, ours, tmp_path):
+def test_a_web_process_logs_each_request_and_reports_its_health(bare, ours, tmp_path):
     port = free_port()
     given = ["-c", "python:twelve.web.gunicorn"] if ours else ["--bind", f"127.0.0.1:{port}"]
     web = bare.start("gunicorn", *given, "bare.wsgi", output=tmp_path / "web.log", PORT=str(port), WEB_CONCURRENCY="1")
@@ -168,13 +168,13 @@ def test_a_web_process_tells_of_each_request_and_of_its_health(bare, ours, tmp_p
     assert [status(f"{address}{path}") for path in ("/", "/none", "/admin/login/")] == [200, 404, 200]
     assert web.stop() == 0
 
-    told = events(web.text)
-    access = [(event["path"], event["status"]) for event in told if event["logger"] == "access"]
+    logged = events(web.text)
+    access = [(event["path"], event["status"]) for event in logged if event["logger"] == "access"]
     assert access == [("/", 200), ("/none", 404), ("/admin/login/", 200)]
-    assert {(event["release"], event["process_type"]) for event in told} == {("v7", "web" if ours else "gunicorn")}
+    assert {(event["release"], event["process_type"]) for event in logged} == {("v7", "web" if ours else "gunicorn")}
     if ours:  # otherwise gunicorn has begun to speak before the settings are there
         assert web.errors.read_text() == ""
-        assert any("Starting gunicorn" in event["message"] for event in told)
+        assert any("Starting gunicorn" in event["message"] for event in logged)
 
 
 @pytest.mark.prove
@@ -193,8 +193,8 @@ def test_a_task_is_run_by_a_worker_once_its_transaction_commits(bare, tmp_path):
     wait_for_event(clock, message="beat: Starting...")
     for process, name in ((worker, "worker"), (clock, "clock")):
         assert process.stop() == 0, process.text
-        told = events(process.text)
-        assert {event["process_type"] for event in told} == {name}
+        logged = events(process.text)
+        assert {event["process_type"] for event in logged} == {name}
         assert process.errors.read_text() == ""
     assert [event["message"] for event in events(worker.text) if event["logger"] == "stdout"] == ["working"]
     assert not (bare.root / "never").exists()

@@ -43,5 +43,5 @@ def reauthenticate(client, password=PASSWORD, then=""):
 
 
 def is_signed_in(client):
-    """Whether the site takes the session for somebody's."""
+    """Whether the session is signed in."""
     return client.get("/accounts/password/change/").status_code == 200

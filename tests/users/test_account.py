@@ -76,7 +76,7 @@ def test_a_new_code_voids_the_former(client):
     assert is_signed_in(client)
 
 
-def test_who_lost_the_page_with_the_code_signs_in_for_another(client):
+def test_a_person_who_lost_the_page_with_the_code_signs_in_for_another(client):
     sign_up(client)
     client.post("/accounts/logout/")  # the way back on the page
     assert sign_in(client).url == CODE_PAGE
@@ -118,7 +118,7 @@ def test_an_address_is_unique_whatever_its_case(user):
     assert User.objects.get_by_natural_key("Ada@Example.com") == user
 
 
-def test_a_second_sign_up_with_an_address_tells_its_owner_and_nobody_else(client, user):
+def test_a_second_sign_up_with_an_address_notifies_its_owner_and_nobody_else(client, user):
     response = sign_up(client, "Ada@Example.com")
     assert response.url == CODE_PAGE  # as for a new address
     assert User.objects.count() == 1
@@ -152,7 +152,7 @@ def test_a_forgotten_password_is_replaced_through_a_link_that_works_once(client,
     assert not is_signed_in(client)
     sign_in(client, password=NEW_PASSWORD)
     assert is_signed_in(client)
-    assert len(mails()) == 2  # the owner is told
+    assert len(mails()) == 2  # the owner is notified
 
 
 def test_a_reset_for_an_unknown_address_looks_the_same_and_says_so_by_mail(client):
@@ -160,7 +160,7 @@ def test_a_reset_for_an_unknown_address_looks_the_same_and_says_so_by_mail(clien
     assert [mail["Subject"] for mail in mails()] == ["No account at Blueprint with this address"]
 
 
-def test_a_changed_password_keeps_one_signed_in_and_is_told_by_mail(client, user):
+def test_a_changed_password_keeps_one_signed_in_and_is_reported_by_mail(client, user):
     client.force_login(user)
     entered = {"oldpassword": PASSWORD, "password1": NEW_PASSWORD, "password2": NEW_PASSWORD}
     client.post("/accounts/password/change/", entered, headers={"User-Agent": "O'Brien & <Sons>"})
@@ -208,7 +208,7 @@ def test_too_many_attempts_get_a_page_that_says_to_wait(client, user):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_sign_up_succeeds_while_the_broker_is_away(client, monkeypatch):
+def test_a_sign_up_succeeds_while_the_broker_is_unreachable(client, monkeypatch):
     take_the_broker_away(monkeypatch)
     assert sign_up(client).status_code == 302
     assert len(mails()) == 1

@@ -1,4 +1,4 @@
-"""Whose an account is: nobody takes, holds or deletes another's, whatever they do and in whatever order."""
+"""The ownership of accounts: nobody takes, holds or deletes another's, whatever they do and in whatever order."""
 
 from urllib.parse import unquote
 
@@ -45,7 +45,7 @@ def browser(number):
 
 @pytest.mark.parametrize("rows", [0, 1], ids=["no row of its address", "an unconfirmed row"])
 @pytest.mark.parametrize("last_login", [None, "2026-01-01T00:00Z"], ids=["never signed in", "signed in before"])
-def test_who_enters_the_code_of_an_address_takes_it_from_no_account_and_deletes_none(client, user, rows, last_login):
+def test_entering_the_code_of_an_address_takes_it_from_no_account_and_deletes_none(client, user, rows, last_login):
     boss = User.objects.create_user("boss@corp.test", PASSWORD, is_staff=True, last_login=last_login)
     EmailAddress.objects.bulk_create([EmailAddress(user=boss, email=boss.email, primary=True)] * rows)
     client.force_login(user)
@@ -274,7 +274,7 @@ def test_a_code_that_nobody_asked_for_with_the_password_does_not_exist(client, u
     assert client.post(CODE_PAGE, {"code": ""}).url == EMAIL_PAGE
 
 
-def test_a_password_is_changed_and_set_only_by_who_knows_it(client, user):
+def test_a_password_is_changed_and_set_only_with_the_current_one(client, user):
     sign_in(client)
     new = {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD}
     for page in ("/accounts/password/change/", "/accounts/password/set/"):

@@ -44,7 +44,7 @@ def open_photos(browser, deploy):
         contexts.append(context)
         page = context.new_page()
         page.complaints, page.requests = [], []
-        page.on("console", lambda told: told.type in ("error", "warning") and page.complaints.append(told.text))
+        page.on("console", lambda entry: entry.type in ("error", "warning") and page.complaints.append(entry.text))
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
         page.on("requestfinished", lambda request: page.requests.append(request))  # noqa: PLW0108  # Playwright marks it
         page.goto("/accounts/login/?next=/photos/")
@@ -107,7 +107,7 @@ def test_the_bytes_go_to_the_bucket_and_the_name_to_the_site(open_photos, deploy
     assert page.complaints == []
 
 
-def test_what_is_refused_is_told_on_the_page_and_can_be_tried_again(open_photos):
+def test_what_is_refused_is_shown_on_the_page_and_can_be_tried_again(open_photos):
     page = open_photos()
     choose(page, "empty.jpg", b"")
     send(page)
@@ -131,7 +131,7 @@ def test_a_bucket_that_falls_silent_is_given_up_and_the_file_goes_by_way_of_the_
     wait_until(lambda: bucket.counts["POST"] > before, 20, "the bucket is asked")
     page.clock.fast_forward(21_000)
     page.get_by_text("is uploaded.").wait_for()
-    assert any("no progress" in told for told in page.complaints)
+    assert any("no progress" in complaint for complaint in page.complaints)
     bucket.pass_on()
 
 
@@ -150,6 +150,6 @@ def test_a_bucket_that_refuses_this_origin_gets_the_file_by_way_of_the_site(open
     choose(page, "detour.jpg", landscape(640, 480, 30))
     send(page)
     page.get_by_text("is uploaded.").wait_for()
-    assert any("CORS" in told for told in page.complaints)
-    assert any("cannot be reached" in told for told in page.complaints)
+    assert any("CORS" in complaint for complaint in page.complaints)
+    assert any("cannot be reached" in complaint for complaint in page.complaints)
     deploy.manage("create_bucket", "--origin", deploy.address)

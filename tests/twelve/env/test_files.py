@@ -24,7 +24,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_the_files_are_written_from_the_declarations(folder):
-    """That those of the project are up to date is a system check's to say: twelve.W005, which `make lint` refuses."""
+    """A system check, twelve.W005, which `make lint` refuses, says whether those of the project are up to date."""
     assert environment.write() == [".env.example", "app.json"]
     assert environment.write() == []
     example = (folder / ".env.example").read_text()

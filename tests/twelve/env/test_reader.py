@@ -76,7 +76,7 @@ def test_a_number_below_its_minimum_is_a_problem(read):
     assert [problem.variable for problem in env.problems] == ["X", "Y"]
 
 
-def test_every_problem_is_told_at_once_with_an_example(read, capsys):
+def test_every_problem_is_reported_at_once_with_an_example(read, capsys):
     env = read(A="maybe", B="", C="x")
     env.bool("A", default=False, help="")
     env.int("B", default=3, help="")
@@ -270,14 +270,14 @@ def test_a_secret_in_a_line_that_means_nothing_is_not_printed(read, tmp_path, ca
     dot_env.write_text("DATABASE_URL = postgres://user:hunter2@host/db\n")
     env = read()
     env.load(dot_env)
-    told = (
+    output = (
         caplog.text
         + "".join(texts(env))
         + "".join(str(warning.message) for warning in recwarn)
         + capsys.readouterr().err
     )
-    assert "line 1 is not NAME=value" in told
-    assert "hunter2" not in told
+    assert "line 1 is not NAME=value" in output
+    assert "hunter2" not in output
 
 
 def test_a_dot_env_that_is_not_text_is_a_problem(read, tmp_path):

@@ -57,8 +57,8 @@ def quiet():
 
 
 @task
-def broken_job():
-    raise KeyError("a bug in a job")
+def buggy():
+    raise KeyError("a bug in a durable task")
 
 
 @task

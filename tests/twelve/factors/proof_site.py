@@ -13,21 +13,21 @@ from django.views.decorators.csrf import csrf_exempt
 
 from config.wsgi import application  # isort: skip  # noqa: F401  # what gunicorn serves; loads the apps
 from config import urls
-from tests.twelve.services import work as jobs
+from tests.twelve.services import work as tasks
 
 
 def visit(request):
-    """Who asks, and how often so far: what a session is for."""
+    """The user, and how many visits the session has had: what a session is for."""
     request.session["visits"] = request.session.get("visits", 0) + 1
     return HttpResponse(f"{request.user.pk} {request.session['visits']}")
 
 
 @csrf_exempt
 def save(request):
-    """Keep the body as a file, and have a job copy it; the answer is the file's name."""
+    """Keep the body as a file, and have a task copy it; the answer is the file's name."""
     name = default_storage.save("proof/file", ContentFile(request.body))
     with transaction.atomic():
-        jobs.copy.enqueue(name, f"{name}-copied")
+        tasks.copy.enqueue(name, f"{name}-copied")
     return HttpResponse(name)
 
 
@@ -40,9 +40,9 @@ def read(request, name):
 
 @csrf_exempt
 def accept(request):
-    """Accept a job of tests.twelve.services.work: an answer of 202 promises that it will be done."""
+    """Accept a task of tests.twelve.services.work: an answer of 202 promises that it will be done."""
     with transaction.atomic():
-        getattr(jobs, request.GET["job"]).enqueue(*request.GET.getlist("argument"))
+        getattr(tasks, request.GET["task"]).enqueue(*request.GET.getlist("argument"))
     return HttpResponse(status=202)
 
 

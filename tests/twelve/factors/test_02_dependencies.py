@@ -42,14 +42,14 @@ def test_the_production_lock_alone_is_enough(built):
 
 @pytest.mark.prove
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [("", ""), ("import numpy\n", "DEP001 'numpy'"), ("import billiard\n", "DEP003 'billiard'")],
     ids=["declared", "not-installed", "another-packages"],
 )
-def test_an_import_that_is_not_declared_makes_lint_fail(line, told, tmp_path):
+def test_an_import_that_is_not_declared_makes_lint_fail(line, message, tmp_path):
     copy_of_the_repository(tmp_path)
     urls = tmp_path / "config/urls.py"
     urls.write_text(line + urls.read_text())
     lint = subprocess.run([BIN / "deptry", "."], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert lint.returncode == bool(line), lint.stderr
-    assert told in re.sub(r"\x1b\[[0-9;]*m", "", lint.stderr)
+    assert message in re.sub(r"\x1b\[[0-9;]*m", "", lint.stderr)

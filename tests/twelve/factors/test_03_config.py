@@ -3,7 +3,7 @@
 import pytest
 from django.core.management import get_commands
 
-from tests.twelve.processes import GOOD, named, run, told
+from tests.twelve.processes import GOOD, named, report, run
 from twelve.env import REQUIRED, env
 
 pytestmark = pytest.mark.prove
@@ -36,7 +36,7 @@ def assert_refused(result, problems):
     """The process ended with one readable list of exactly these variables."""
     assert result.returncode == 1
     assert "Traceback" not in result.stderr + result.stdout
-    assert told(result).count("The configuration has") == 1
+    assert report(result).count("The configuration has") == 1
     assert named(result) == problems
 
 
@@ -61,7 +61,7 @@ def test_the_build_and_the_list_of_variables_need_no_config(tmp_path):
 
 
 @pytest.mark.parametrize("command", ALL, ids=" ".join)
-def test_several_mistakes_are_told_together_and_no_secret_with_them(command):
+def test_several_mistakes_are_reported_together_and_no_secret_with_them(command):
     """A boolean, an integer, a URL and others, each given nonsense: none is guessed."""
     mistakes = {
         "DEBUG": "maybe",
@@ -78,7 +78,7 @@ def test_several_mistakes_are_told_together_and_no_secret_with_them(command):
     assert "hunter" not in result.stderr + result.stdout
     expected = set(mistakes) - {"CELERY_BROKER_URL_FILE", "SECRT_KEY"} | {"CELERY_BROKER_URL"}
     assert_refused(result, expected | {"SECRT_KEY:"})
-    assert "SECRT_KEY: did you mean SECRET_KEY?" in told(result)
+    assert "SECRT_KEY: did you mean SECRET_KEY?" in report(result)
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ class Platform:
         assert self.former.web.stop() == 0
 
     def live(self):
-        """What the site tells of itself, through the router."""
+        """What the site says of itself, through the router."""
         return json.loads(Deploy.ask(SimpleNamespace(port=self.router.port), "/health/live/").body)
 
     def close(self):
@@ -129,8 +129,8 @@ def test_a_release_goes_forward_and_back_under_traffic_and_no_request_fails(tmp_
             platform.release("v1", old)
             with Traffic(platform.router.url) as traffic:
                 for version, root, applied in (("v2", new, "1"), ("v3", old, "no")):
-                    assert f"Released {version}, commit {root.name * 2}" in (told := platform.release(version, root))
-                    assert f": {applied} migrations applied." in told
+                    assert f"Released {version}, commit {root.name * 2}" in (said := platform.release(version, root))
+                    assert f": {applied} migrations applied." in said
                     traffic.wait_for_more()  # both have worked on the schema of the newer one
                     platform.stop_former()
                     assert platform.live() == {"status": "live", "release": version, "commit": root.name * 10}

@@ -1,4 +1,4 @@
-"""Factor VI: no process keeps what a later request or job needs, so that any of them takes the next one."""
+"""Factor VI: no process keeps what a later request or task needs, so that any of them takes the next one."""
 
 import pytest
 
@@ -45,7 +45,7 @@ def deploy(built, tmp_path):
         deploy.close()
 
 
-def test_any_web_process_answers_whoever_signed_in_and_whatever_was_saved_at_another(deploy, built):
+def test_any_web_process_knows_the_session_and_the_file_of_another(deploy, built):
     first = deploy.start_web(SITE)
     second, port = start_second_web(deploy)
     worker = deploy.start("worker")

@@ -15,8 +15,8 @@ from tests.twelve.servers import Redis
 pytestmark = [pytest.mark.prove, pytest.mark.timeout(300)]
 
 SITE = "tests.twelve.factors.proof_site"
-REQUESTS, CLIENTS, JOBS = 80, 16, 30
-SECONDS = 0.1  # of one request and of one job, in which it waits for something other than a processor
+REQUESTS, CLIENTS, TASKS = 80, 16, 30
+SECONDS = 0.1  # of one request and of one task, in which it waits for something other than a processor
 
 
 @pytest.fixture
@@ -58,48 +58,48 @@ def test_two_web_processes_share_the_load_of_one(deploy):
 
 
 def done_by(worker):
-    """The ids of the jobs that the worker did."""
+    """The ids of the tasks that the worker ran."""
     return [event["id"] for event in events(worker.text) if event.get("outcome") == "done"]
 
 
-def jobs_per_second(deploy, *workers):
-    """Have these workers do the jobs; each must be done once."""
+def tasks_per_second(deploy, *workers):
+    """Have these workers run the tasks; each must be done once."""
     runs = deploy.folder / f"runs-{len(workers)}"
     ((before,),) = deploy.sql("SELECT coalesce(max(id), 0) FROM twelve_task")
-    for _ in range(JOBS):  # one process publishes them all: what a one-off process cannot in time, waits for the clock
-        assert deploy.ask(f"/accept/?job=slow&argument={quote(str(runs))}&argument={SECONDS}", "POST").status == 202
+    for _ in range(TASKS):  # one process publishes all: what one-off processes fail to publish waits for the clock
+        assert deploy.ask(f"/accept/?task=slow&argument={quote(str(runs))}&argument={SECONDS}", "POST").status == 202
 
     def ended():
         done = sorted(pk for worker in workers for pk in done_by(worker) if pk > before)
-        return len(done) >= JOBS and done
+        return len(done) >= TASKS and done
 
     done = wait_until(ended, 120, lambda: "\n".join(worker.text for worker in workers))
-    assert done == list(range(before + 1, before + JOBS + 1))
-    assert runs.read_text() == "run\n" * JOBS
+    assert done == list(range(before + 1, before + TASKS + 1))
+    assert runs.read_text() == "run\n" * TASKS
     query = "SELECT (julianday(max(finished_at)) - julianday(min(finished_at))) * 86400 FROM twelve_task WHERE id > "
     ((seconds,),) = deploy.sql(query + str(before))
-    return (JOBS - 1) / seconds
+    return (TASKS - 1) / seconds
 
 
-def test_two_workers_share_the_jobs_of_one(deploy):
+def test_two_workers_share_the_tasks_of_one(deploy):
     deploy.start_web(SITE)
     first = deploy.start("worker")
     first.wait_for("ready")
-    one = jobs_per_second(deploy, first)
+    one = tasks_per_second(deploy, first)
     second = deploy.start("worker")
     second.wait_for("ready")
-    two = jobs_per_second(deploy, first, second)
+    two = tasks_per_second(deploy, first, second)
     for worker in (first, second):
         assert worker.stop() == 0, worker.text
         assert done_by(worker)
     assert deploy.sql("SELECT status, attempts, count(*) FROM twelve_task GROUP BY 1, 2") == [
-        ("SUCCESSFUL", 1, 2 * JOBS)
+        ("SUCCESSFUL", 1, 2 * TASKS)
     ]
-    show("jobs", one, two)
+    show("tasks", one, two)
 
 
-def test_two_clocks_fire_each_scheduled_job_once(tmp_path):
-    """Each entry is due for both when they start, in each round; no worker is there, so that what they fired stays."""
+def test_two_clocks_fire_each_scheduled_task_once(tmp_path):
+    """Each entry is due for both when they start, in each round; no worker runs, so that what they fire stays."""
     deploy = Deploy(tmp_path)
     deploy.manage("release")
     fired = "SELECT task, count(*) FROM twelve_task GROUP BY task"

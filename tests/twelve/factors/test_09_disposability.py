@@ -27,7 +27,7 @@ pytestmark = pytest.mark.prove
 
 SITE = "tests.twelve.factors.proof_site"
 EFFECTS = "CREATE TABLE effects (text text PRIMARY KEY, runs int NOT NULL)"
-SOFT = 4  # seconds that a stopping worker gives to its job
+SOFT = 4  # seconds that a stopping worker gives to its task
 
 
 class Site(Deploy):
@@ -68,10 +68,10 @@ class Site(Deploy):
     def begin(self, text, seconds):
         """Give work of so many seconds to the site, and wait until a worker is in the middle of it."""
         port = next(iter(self.webs))
-        assert post(port, f"/accept/?job=write_once&argument={text}&argument={seconds}") == 202
-        wait_until(lambda: self.job(text)[0] == "RUNNING", 60, self.logs)
+        assert post(port, f"/accept/?task=write_once&argument={text}&argument={seconds}") == 202
+        wait_until(lambda: self.task(text)[0] == "RUNNING", 60, self.logs)
 
-    def job(self, text):
+    def task(self, text):
         """State and attempts of that work."""
         (row,) = self.query(f"SELECT status, attempts FROM twelve_task WHERE args->>0 = '{text}'")
         return row
@@ -82,8 +82,8 @@ class Site(Deploy):
 
     def wait_until_done(self, text, attempts):
         """Wait for the end of that work, in one of so many attempts, and see that its effect stands once."""
-        wait_until(lambda: self.job(text)[0] == "SUCCESSFUL", 120, lambda: f"{self.job(text)}\n{self.logs()}")
-        assert self.job(text)[1] in attempts
+        wait_until(lambda: self.task(text)[0] == "SUCCESSFUL", 120, lambda: f"{self.task(text)}\n{self.logs()}")
+        assert self.task(text)[1] in attempts
         assert self.effects(text) == [1]
 
 
@@ -115,9 +115,9 @@ class Clients(Crowd):
                 return
             port = list(self.site.webs)[number % 2]
             try:
-                if post(port, f"/accept/?job=write_once&argument=w{number}&argument=0.05") == 202:
+                if post(port, f"/accept/?task=write_once&argument=w{number}&argument=0.05") == 202:
                     self.accepted.add(f"w{number}")
-            except OSError:  # nobody promised anything
+            except OSError:  # nothing was promised
                 continue
 
     def wait_for_more(self, count=5):
@@ -176,14 +176,14 @@ def test_nothing_that_was_accepted_is_lost_or_done_twice_whatever_dies(site):
             clients.wait_for_more()
             visits.append(visitor.get("/visit/"))
     assert visits == [f"None {count}" for count in range(1, len(FAULTS) + 2)]  # the session lives through all of it
-    open_jobs = "SELECT count(*) FROM twelve_task WHERE status <> 'SUCCESSFUL'"
-    wait_until(lambda: site.query(open_jobs) == [(0,)], 120, lambda: f"{site.query(open_jobs)}\n{site.logs()}")
+    open_tasks = "SELECT count(*) FROM twelve_task WHERE status <> 'SUCCESSFUL'"
+    wait_until(lambda: site.query(open_tasks) == [(0,)], 120, lambda: f"{site.query(open_tasks)}\n{site.logs()}")
     stands = {text for (text,) in site.query("SELECT text FROM effects")}
     assert clients.accepted
     assert clients.accepted <= stands
-    # A job that ran again found its effect there.
-    (jobs,) = site.query("SELECT count(*), count(DISTINCT args) FROM twelve_task WHERE task LIKE '%.write_once'")
-    assert jobs == (len(stands), len(stands))
+    # A task that ran again found its effect there.
+    (tasks,) = site.query("SELECT count(*), count(DISTINCT args) FROM twelve_task WHERE task LIKE '%.write_once'")
+    assert tasks == (len(stands), len(stands))
 
 
 @pytest.mark.parametrize(
@@ -191,14 +191,14 @@ def test_nothing_that_was_accepted_is_lost_or_done_twice_whatever_dies(site):
     [(kill_workers, [2]), (kill_broker, [1]), (kill_cache, [1]), (restart_database, [1, 2])],
     ids=["worker", "broker", "cache", "database"],
 )
-def test_a_job_in_the_middle_of_which_something_dies_has_its_effect_once(site, fault, attempts):
+def test_a_task_has_its_effect_once_when_something_dies_in_the_middle_of_it(site, fault, attempts):
     text = f"during-{fault.__name__}"
     site.begin(text, 3)
     fault(site)
     site.wait_until_done(text, attempts)
 
 
-def test_at_sigterm_a_worker_ends_a_short_job_and_gives_a_long_one_back(site):
+def test_at_sigterm_a_worker_ends_a_short_task_and_gives_a_long_one_back(site):
     """The signal goes to every process of the worker, as on a platform."""
     for text, seconds in (("short", SOFT / 2), ("long", SOFT * 2)):
         site.begin(text, seconds)

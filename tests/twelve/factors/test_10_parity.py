@@ -1,6 +1,6 @@
 """Factor X: development runs the processes, settings and kinds of services that a deploy runs.
 
-That the suite passes on each kind of database is tests/twelve/services/test_databases.py's.
+tests/twelve/services/test_databases.py proves that the suite passes on each kind of database.
 """
 
 import ast
@@ -47,7 +47,7 @@ def test_honcho_starts_them_with_the_env_file_that_setup_writes(tmp_path):
     """And so do Node's foreman and `heroku local`, which read the same two files."""
     site, port = tmp_path / "my site", free_port()
     copy_of_the_repository(site)
-    # A short lease, after which the clock publishes a job that no worker received.
+    # A short lease, after which the clock publishes a task that no worker received.
     given = {"PATH": PATH, "HOME": str(tmp_path), "TASKS_LEASE_SECONDS": "2"}
 
     def call(*command, **variables):
@@ -71,7 +71,7 @@ def test_honcho_starts_them_with_the_env_file_that_setup_writes(tmp_path):
 
 
 @pytest.mark.prove
-def test_runserver_alone_does_the_jobs_too(tmp_path):
+def test_runserver_alone_runs_the_tasks_too(tmp_path):
     """The variables are those of the .env that `make setup` writes."""
     deploy = Deploy(tmp_path, DEBUG="true", LOG_FORMAT="console")
     deploy.manage("release")
@@ -109,7 +109,7 @@ def test_no_setting_knows_the_name_of_an_environment():
 
 
 def test_every_entry_point_takes_the_same_settings():
-    """Wherever a module is named for Django's settings, it is the one; and the Procfile names none."""
+    """Each entry point names config.settings as Django's settings, and the Procfile names none."""
     for path in ENTRY_POINTS:
         assert re.findall(r'"DJANGO_SETTINGS_MODULE", "([^"]+)"', path.read_text()) == ["config.settings"], path
     assert 'DJANGO_SETTINGS_MODULE = "config.settings"' in (ROOT / "pyproject.toml").read_text()

@@ -42,10 +42,10 @@ def test_every_line_of_the_web_is_an_event_and_every_request_exactly_one(make_de
     assert web.stop() == 0
     assert web.errors.read_text() == ""
 
-    told = events(web.text)
-    assert {(e["process_type"], e["release"]) for e in told} == {("web", "v42")}
-    assert {e["commit"] for e in told} == {deploy.manage("shell", "--no-imports", "-c", COMMIT).stdout.strip()}
-    requests = [e for e in told if e["logger"] == "access"]
+    logged = events(web.text)
+    assert {(e["process_type"], e["release"]) for e in logged} == {("web", "v42")}
+    assert {e["commit"] for e in logged} == {deploy.manage("shell", "--no-imports", "-c", COMMIT).stdout.strip()}
+    requests = [e for e in logged if e["logger"] == "access"]
     assert [(e["method"], e["path"], e["status"], e["level"]) for e in requests] == [
         ("GET", "/accounts/login/", 200, "info"),
         ("POST", "/accounts/login/", 302, "info"),
@@ -62,13 +62,13 @@ def test_every_line_of_the_web_is_an_event_and_every_request_exactly_one(make_de
     assert "route" not in requests[3]
     assert requests[0]["bytes"] > 500
     assert requests[5]["bytes"] == 0
-    assert [e["logger"] for e in told if "HEAD" in e["message"] or "no-body" in e["message"]] == ["access"]
+    assert [e["logger"] for e in logged if "HEAD" in e["message"] or "no-body" in e["message"]] == ["access"]
     assert [e.get("user_id") for e in requests] == [None, 1, 1, None, None, None]
     assert "no such table: django_session" in requests[4]["traceback"]
     assert requests[4]["request_id"] == ID
-    # No one else told of the error, and the probes are silent.
-    assert [e["logger"] for e in told if "no such table" in json.dumps(e)] == ["access"]
-    assert not [e for e in told if "/health/" in e["message"]]
+    # Nothing else logs the error, and the probes log nothing.
+    assert [e["logger"] for e in logged if "no such table" in json.dumps(e)] == ["access"]
+    assert not [e for e in logged if "/health/" in e["message"]]
 
 
 COMMIT = "from config import settings; print(settings.COMMIT)"
@@ -78,16 +78,14 @@ def test_every_line_of_worker_and_clock_is_an_event(make_deploy):
     deploy = make_deploy()
     worker, clock = deploy.start("worker", "-I", "tests.twelve.factors.noise"), deploy.start("clock")
     wait_for_event(worker, message=next(e["message"] for e in wait_for_event(worker, logger="celery.apps.worker")))
-    enqueue(
-        deploy, "starts_more.enqueue()", "[each.enqueue() for each in (broken_job, hopeless, unlucky, out_of_luck)]"
-    )
+    enqueue(deploy, "starts_more.enqueue()", "[each.enqueue() for each in (buggy, hopeless, unlucky, out_of_luck)]")
     enqueue(deploy, "unfinished.delay()", "app.send_task('unknown', ['an argument'])")
     wait_for_event(worker, task="noise", outcome="success")
     wait_for_event(worker, task="broken_task", outcome="failure")
     for name, outcome in (
         ("starts_more", "done"),
         ("quiet", "done"),
-        ("broken_job", "failed"),
+        ("buggy", "failed"),
         ("hopeless", "failed"),
         ("unlucky", "retry"),
         ("out_of_luck", "failed"),
@@ -105,10 +103,10 @@ def test_every_line_of_worker_and_clock_is_an_event(make_deploy):
     assert worker.errors.read_text() == ""
     assert events(clock.text)[-1]["message"] == "the clock stops"
 
-    told = events(worker.text)
-    assert {e["process_type"] for e in told} == {"worker"}
+    logged = events(worker.text)
+    assert {e["process_type"] for e in logged} == {"worker"}
     assert {e["process_type"] for e in events(clock.text)} == {"clock"}
-    by_message = {e["message"]: e for e in told}
+    by_message = {e["message"]: e for e in logged}
     for message, logger in (
         ("printed in a task", "stdout"),
         ("without a line break", "stdout"),
@@ -117,15 +115,15 @@ def test_every_line_of_worker_and_clock_is_an_event(make_deploy):
         ("uncaught ZeroDivisionError", "uncaught"),
     ):
         assert by_message[message]["logger"] == logger
-    assert {e["logger"] for e in told if "a warning of a task" in e["message"]} == {"py.warnings"}
-    assert {e["request_id"] for e in told if e.get("task") in ("noise", "broken_task")} == {ID}
+    assert {e["logger"] for e in logged if "a warning of a task" in e["message"]} == {"py.warnings"}
+    assert {e["request_id"] for e in logged if e.get("task") in ("noise", "broken_task")} == {ID}
     assert by_message["printed in a task"]["request_id"] == ID
     assert "division by zero" in by_message["uncaught ZeroDivisionError"]["traceback"]
     assert "an argument" not in worker.text
-    for bug in ("a bug in a task", "a bug in a job", "the last attempt"):
-        (event,) = [e for e in told if bug in e.get("traceback", "")]
+    for bug in ("a bug in a task", "a bug in a durable task", "the last attempt"):
+        (event,) = [e for e in logged if bug in e.get("traceback", "")]
         assert event["level"] == "error"
-    assert [e for e in told if "shutdown" in e["message"]]
+    assert [e for e in logged if "shutdown" in e["message"]]
 
 
 @pytest.mark.parametrize(
@@ -138,13 +136,13 @@ def test_every_line_of_worker_and_clock_is_an_event(make_deploy):
     ],
     ids=lambda command: command[0] + command[-1],
 )
-def test_a_boot_that_fails_is_told_in_events(command, tmp_path):
+def test_a_boot_that_fails_is_logged_as_events(command, tmp_path):
     environment = {"PATH": f"{BIN}:/usr/bin:/bin", "READ_DOT_ENV": "false", "DEBUG": "maybe", "LOG_FORMAT": "json"}
     process = Process(["/usr/bin/env", *command], environment=environment, output=tmp_path / "out")
     assert process.child.wait(60) == 1
-    told = "\n".join(e["message"] for e in events(process.text))
-    assert "SECRET_KEY is not set" in told
-    assert "DEBUG is 'maybe'" in told
+    logged = "\n".join(e["message"] for e in events(process.text))
+    assert "SECRET_KEY is not set" in logged
+    assert "DEBUG is 'maybe'" in logged
 
 
 @pytest.mark.parametrize(
@@ -163,7 +161,7 @@ def test_a_boot_that_fails_is_told_in_events(command, tmp_path):
     ],
     ids=["web", "worker", "clock", "option"],
 )
-def test_an_error_that_ends_a_process_is_told_in_events(command, said, tmp_path):
+def test_an_error_that_ends_a_process_is_logged_as_events(command, said, tmp_path):
     deploy = Deploy(tmp_path)
     process = Process(["/usr/bin/env", *command], environment=deploy.environment, output=tmp_path / "out")
     deploy.processes.append(process)
@@ -171,7 +169,7 @@ def test_an_error_that_ends_a_process_is_told_in_events(command, said, tmp_path)
     assert [e for e in events(process.text) if said in e["message"] + e.get("traceback", "")]
 
 
-def test_a_task_that_kills_its_process_is_told(make_deploy):
+def test_a_task_that_kills_its_process_is_logged(make_deploy):
     deploy = make_deploy()
     worker = deploy.start("worker", "-I", "tests.twelve.factors.noise")
     enqueue(deploy, "deadly.delay()")
@@ -179,7 +177,7 @@ def test_a_task_that_kills_its_process_is_told(make_deploy):
     worker.kill()
 
 
-def test_a_job_that_is_interrupted_is_told_with_its_id(make_deploy):
+def test_a_task_that_is_interrupted_is_logged_with_its_id(make_deploy):
     deploy = make_deploy()
     worker = deploy.start("worker", "-I", "tests.twelve.factors.noise")
     enqueue(deploy, "quits.enqueue()")
@@ -191,7 +189,7 @@ def test_a_job_that_is_interrupted_is_told_with_its_id(make_deploy):
     worker.kill()
 
 
-def test_the_development_server_tells_events_too(make_deploy):
+def test_the_development_server_logs_events_too(make_deploy):
     deploy = make_deploy(DEBUG="true", LOG_FORMAT="json")
     command = [str(BIN / "python"), "manage.py", "runserver", "--noreload", str(deploy.port)]
     server = Process(command, environment=deploy.environment, output=deploy.folder / "runserver.log")
@@ -200,9 +198,9 @@ def test_the_development_server_tells_events_too(make_deploy):
     assert deploy.ask("/").status == 200
     server.wait_for('"path": "/"')  # the event follows the answer
     server.stop(signal.SIGINT)
-    told = events(server.text)
-    assert [e["path"] for e in told if e["logger"] == "access"] == ["/"]
-    assert [e for e in told if e["logger"] == "stdout" and "Starting" in e["message"]]
+    logged = events(server.text)
+    assert [e["path"] for e in logged if e["logger"] == "access"] == ["/"]
+    assert [e for e in logged if e["logger"] == "stdout" and "Starting" in e["message"]]
 
 
 def test_the_last_words_of_a_process_are_an_event(tmp_path):
@@ -210,13 +208,13 @@ def test_the_last_words_of_a_process_are_an_event(tmp_path):
     environment = {"PATH": str(BIN), "READ_DOT_ENV": "false", "PYTHONPATH": str(ROOT), **SITE}
     process = Process([str(BIN / "python"), "-c", code], environment=environment, output=tmp_path / "out")
     assert process.child.wait(30) == 1
-    end, hello = events(process.text)  # a line without an end is told when the interpreter flushes it
+    end, hello = events(process.text)  # a line without an end is logged when the interpreter flushes it
     assert (hello["logger"], hello["message"]) == ("stdout", "hello")
     assert (end["logger"], end["level"]) == ("uncaught", "critical")
     assert "OverflowError: the end" in end["traceback"]
 
 
-def test_uvicorn_tells_of_a_request_in_one_event(make_deploy, tmp_path):
+def test_uvicorn_logs_a_request_in_one_event(make_deploy, tmp_path):
     deploy = make_deploy()
     site = "tests.twelve.factors.noisy_site:asgi_application"
     command = ["uvicorn", site, "--port", str(deploy.port), "--lifespan", "off"]
@@ -230,12 +228,12 @@ def test_uvicorn_tells_of_a_request_in_one_event(make_deploy, tmp_path):
     leave(deploy, "GET /slow/")
     wait_for_event(server, path="/slow/")
     server.stop()
-    told = events(server.text)
-    fine, broken, left = [e for e in told if e["logger"] == "access"]
+    logged = events(server.text)
+    fine, broken, left = [e for e in logged if e["logger"] == "access"]
     assert (left["client_left"], left["level"], "status" in left) == (True, "info", False)
     assert (fine["path"], fine["status"], fine["request_id"]) == ("/", 200, ID)
     assert "no such table: django_session" in broken["traceback"]
-    assert [e for e in told if "GET /" in e["message"] or "no such table" in json.dumps(e)] == [fine, broken, left]
+    assert [e for e in logged if "GET /" in e["message"] or "no such table" in json.dumps(e)] == [fine, broken, left]
 
 
 def leave(deploy, line, body=""):
@@ -255,7 +253,7 @@ def test_an_upload_that_breaks_off_is_no_error(make_deploy):
     assert "traceback" not in event
 
 
-def test_an_error_page_that_fails_is_answered_with_the_id_and_told_once(make_deploy):
+def test_an_error_page_that_fails_is_answered_with_the_id_and_logged_once(make_deploy):
     deploy = make_deploy(STATIC_ROOT="nowhere")  # no page without the manifest of its static files
     web = deploy.start_web()
     answer = deploy.ask("/", X_Request_ID=ID)
@@ -290,7 +288,7 @@ def test_with_no_proxy_in_front_the_request_id_of_a_client_is_not_taken(make_dep
     assert ID not in web.text
 
 
-def test_an_answer_that_breaks_off_is_told_under_its_request(make_deploy):
+def test_an_answer_that_breaks_off_is_logged_under_its_request(make_deploy):
     deploy = make_deploy(WEB_THREADS="1")
     web = deploy.start_web("tests.twelve.factors.noisy_site")
     with pytest.raises((http.client.IncompleteRead, ConnectionError)):
@@ -301,13 +299,13 @@ def test_an_answer_that_breaks_off_is_told_under_its_request(make_deploy):
     wait_for_event(web, message="Invalid request from ip=::ffff:127.0.0.1: Invalid HTTP Version: (9, 9)", request_id="")
     (event,) = wait_for_event(web, logger="gunicorn.error", request_id=ID)
     assert "LookupError: a bug in a stream" in event["traceback"]
-    told = [e for e in events(web.text) if e["request_id"] == ID]
-    assert [e["logger"] for e in told] == ["tests.twelve.factors.noisy_site", "access", "gunicorn.error"]
-    assert "client_left" not in told[1]
+    logged = [e for e in events(web.text) if e["request_id"] == ID]
+    assert [e["logger"] for e in logged] == ["tests.twelve.factors.noisy_site", "access", "gunicorn.error"]
+    assert "client_left" not in logged[1]
     assert [e for e in events(web.text) if "a bug in a stream" in json.dumps(e)] == [event]
 
 
-def test_the_id_of_a_request_is_on_its_mail_and_on_the_event_of_the_job_that_sent_it(make_deploy):
+def test_the_id_of_a_request_is_on_its_mail_and_on_the_event_of_the_task_that_sent_it(make_deploy):
     with mail_server() as server:
         deploy = make_deploy(EMAIL_URL=f"smtp://127.0.0.1:{server.server_address[1]}")
         deploy.start_web()
@@ -320,10 +318,10 @@ def test_the_id_of_a_request_is_on_its_mail_and_on_the_event_of_the_job_that_sen
         assert [f"\r\nX-Request-ID: {ID}\r\n".encode() in mail for mail in server.mails] == [True]
 
 
-def test_a_probe_that_fails_is_told(make_deploy):
+def test_a_probe_that_fails_is_logged(make_deploy):
     deploy = make_deploy()
     web = deploy.start_web()
-    # A directory in place of the file: the database is away.
+    # A directory in place of the file: the database is unreachable.
     for path in deploy.folder.glob("db.sqlite3*"):
         path.unlink()
     deploy.database.mkdir()
@@ -333,7 +331,7 @@ def test_a_probe_that_fails_is_told(make_deploy):
     assert (event["path"], event["status"], event["level"]) == ("/health/ready/", 503, "error")
 
 
-def test_a_client_that_leaves_is_told(make_deploy):
+def test_a_client_that_leaves_is_logged(make_deploy):
     deploy = make_deploy()
     web = deploy.start_web()
     deploy.media.mkdir(exist_ok=True)
@@ -397,7 +395,7 @@ def test_no_event_has_a_secret_or_an_address(make_deploy, debug, levels):
     assert deploy.ask("/?q=canary", Cookie="sessionid=canary-session-0123456789012345").status == 500
     enqueue(deploy, "indiscreet.enqueue('canary-argument')")
     wait_for_event(worker, task="tests.twelve.factors.noise.indiscreet", outcome="failed")
-    wait_for_event(worker, task="twelve.services.mail.backends.deliver", outcome="retry")  # nobody listens at that port
+    wait_for_event(worker, task="twelve.services.mail.backends.deliver", outcome="retry")  # nothing listens there
     for process in (web, worker, clock):
         process.stop()
         assert events(process.text)
@@ -427,8 +425,8 @@ SECRETS = {
 }
 
 
-def test_a_service_that_is_away_gives_no_secret_away(tmp_path):
-    """Each secret variable has a canary, and each backing service is at a port where nobody listens."""
+def test_an_unreachable_service_gives_no_secret_away(tmp_path):
+    """Each secret variable has a canary, and each backing service is at a port where nothing listens."""
     assert {name for name, variable in env.variables.items() if variable.secret} == {*SECRETS}
     bucket = {"MEDIA_STORAGE_URL": "s3://bucket?endpoint_url=http://127.0.0.1:9"}
     deploy = Deploy(tmp_path, DJANGO_SUPERUSER_PASSWORD="canary-password", **SECRETS, **bucket)
@@ -451,17 +449,17 @@ def test_a_service_that_is_away_gives_no_secret_away(tmp_path):
         deploy.close()
     for text in (web.text, worker.text, clock.text):
         assert events(text)
-    told = [web.text, worker.text, clock.text, *(result.stdout + result.stderr for result in said)]
-    assert re.findall(".{,60}canary(?!user|key).{,20}", "\n".join(told), re.IGNORECASE) == []
+    output = [web.text, worker.text, clock.text, *(result.stdout + result.stderr for result in said)]
+    assert re.findall(".{,60}canary(?!user|key).{,20}", "\n".join(output), re.IGNORECASE) == []
 
 
 def test_the_result_of_a_command_is_clean_and_its_events_are_on_stderr(make_deploy):
     deploy = make_deploy(LOG_LEVELS="django.db.backends=debug,apps=info", DEBUG="true", LOG_FORMAT="json")
     result = deploy.manage("dumpdata", "users")
     assert json.loads(result.stdout)[0]["fields"]["email"] == "eve@example.com"
-    told = events(result.stderr)
-    assert {e["logger"] for e in told} >= {"django.db.backends"}
-    assert {e["process_type"] for e in told} == {"dumpdata"}
+    logged = events(result.stderr)
+    assert {e["logger"] for e in logged} >= {"django.db.backends"}
+    assert {e["process_type"] for e in logged} == {"dumpdata"}
 
 
 def test_the_lines_of_processes_that_share_a_pipe_never_mix(tmp_path):
@@ -542,7 +540,7 @@ def test_a_log_collector_understands_every_event_under_load(make_deploy):
     threads = [threading.Thread(target=load) for _ in range(4)]
     for thread in threads:
         thread.start()
-    enqueue(deploy, "[each.enqueue() for each in [quiet, broken_job, hopeless, starts_more] * 10]")
+    enqueue(deploy, "[each.enqueue() for each in [quiet, buggy, hopeless, starts_more] * 10]")
     for thread in threads:
         thread.join()
     wait_until(lambda: worker.text.count('"outcome": "failure"') == 10, 200, lambda: worker.text[-2000:])

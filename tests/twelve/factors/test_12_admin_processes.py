@@ -43,14 +43,14 @@ def deploy(url, tmp_path_factory):
 
 @pytest.fixture
 def rows(url):
-    """What returns the rows that the test has made so far, the oldest first."""
+    """A function that returns the rows that the test has made so far, the oldest first."""
     with psycopg.connect(url, autocommit=True, row_factory=dict_row) as connection:
         [before] = connection.execute("SELECT coalesce(max(id), 0) AS id FROM twelve_run").fetchall()
         yield lambda: connection.execute("SELECT * FROM twelve_run WHERE id > %(id)s ORDER BY id", before).fetchall()
 
 
 def trail(stderr):
-    """The events of the trail on a command's stderr, on which the command may talk to a person as well."""
+    """The events of the trail on a command's stderr, which may have text for a person as well."""
     lines = "\n".join(line for line in stderr.splitlines() if line.startswith("{"))
     return [event for event in events(lines) if event["logger"] == "twelve.release.trail"]
 
@@ -66,7 +66,7 @@ def start(deploy, code):
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "check", "clearsessions", "migrate"])
-def test_every_command_tells_of_its_start_and_end_and_leaves_a_row(deploy, rows, command):
+def test_every_command_logs_its_start_and_end_and_leaves_a_row(deploy, rows, command):
     arguments = ARGUMENTS.get(command, [])
     result, status = deploy.manage(command, *arguments, check=False), int(command in REFUSED)
     assert result.returncode == status, result.stderr
@@ -134,15 +134,15 @@ def test_a_command_that_fails_is_recorded_as_failed(deploy, rows, arguments, sta
     ("number", "exit_status", "status"),
     [(signal.SIGTERM, 143, 143), (signal.SIGHUP, 129, 129), (signal.SIGINT, -signal.SIGINT, 130)],
 )
-def test_a_signal_lets_the_command_clean_up_and_is_told(deploy, rows, number, exit_status, status):
+def test_a_signal_lets_the_command_clean_up_and_is_recorded(deploy, rows, number, exit_status, status):
     code = "import time\ntry:\n  print('begun', flush=True); time.sleep(60)\nfinally:\n  print('cleaned up')"
     process = start(deploy, code)
     assert process.stop(number) == exit_status
     assert process.text.split("\n")[:2] == ["begun", "cleaned up"]
     finished = trail(process.errors.read_text())[-1]
     [row] = rows()
-    for told in (finished, row):
-        assert (told["status"], told["ending"]) == (status, number.name)
+    for record in (finished, row):
+        assert (record["status"], record["ending"]) == (status, number.name)
 
 
 def test_a_command_may_choose_its_own_way_with_signals(deploy, rows):
@@ -180,7 +180,7 @@ def test_a_run_with_any_argument_can_be_written(server, tmp_path):
 
 
 @pytest.mark.parametrize("fault", ["refused", "silent"])
-def test_a_database_that_is_away_changes_neither_the_end_nor_the_status(tmp_path, fault):
+def test_an_unreachable_database_changes_neither_the_end_nor_the_status(tmp_path, fault):
     with Silent() as silent:
         port = silent.port if fault == "silent" else free_port()
         url = f"postgres://user:canary-password@127.0.0.1:{port}/site"

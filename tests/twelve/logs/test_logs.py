@@ -1,4 +1,4 @@
-"""What an event looks like, what it never shows, and what telling it does not cost."""
+"""What an event looks like, what it never shows, and what logging it does not cost."""
 
 import asyncio
 import contextvars
@@ -50,7 +50,7 @@ def test_console_is_text_for_a_person():
     assert text[12:] == " info     apps.x: hello  [01234567]"
 
 
-def test_a_value_that_json_does_not_know_is_told_all_the_same():
+def test_a_value_that_json_does_not_know_is_logged_all_the_same():
     assert "object object" in json.loads(line(JSONFormatter(), "m", event={"x": object()}))["x"]
 
 
@@ -175,17 +175,17 @@ def test_a_huge_text_is_masked_in_linear_time(piece):
         ("CREATE TABLE t DEFAULT 'hunter2'; (params ['hunter2'])", "DEFAULT '***'"),
     ],
 )
-def test_a_query_is_told_without_its_values(message, shown):
+def test_a_query_is_logged_without_its_values(message, shown):
     made = logging.LogRecord("django.db.backends", logging.DEBUG, "file", 1, "%s", (message,), None)
-    told = json.loads(JSONFormatter().format(made))["message"]
-    assert shown in told
-    assert "hunter2" not in told
+    logged = json.loads(JSONFormatter().format(made))["message"]
+    assert shown in logged
+    assert "hunter2" not in logged
 
 
 def test_a_field_whose_name_says_that_it_is_secret_is_masked():
     event = {"password": "hunter2", "access_token": ["hunter2"], "tokens": 5, "monkey": "a"}
-    told = json.loads(line(JSONFormatter(), "m", event=event))
-    assert {name: told[name] for name in event} == {
+    logged = json.loads(line(JSONFormatter(), "m", event=event))
+    assert {name: logged[name] for name in event} == {
         "password": "***",
         "access_token": "***",
         "tokens": 5,
@@ -214,22 +214,22 @@ def test_a_long_event_keeps_its_end_and_stays_json():
 @pytest.mark.parametrize("field", ["message", "path", "route"])
 def test_no_field_makes_a_line_too_long(text, field):
     fields = {"path": "/", "route": "", "request_id": "0123456789"} | ({field: text} if field != "message" else {})
-    told = line(JSONFormatter(), "%s", text if field == "message" else "m", event=fields)
-    assert LINE_BYTES / 2 < len(told) < LINE_BYTES
-    assert json.loads(told)["request_id"] == "0123456789"
+    logged = line(JSONFormatter(), "%s", text if field == "message" else "m", event=fields)
+    assert LINE_BYTES / 2 < len(logged) < LINE_BYTES
+    assert json.loads(logged)["request_id"] == "0123456789"
 
 
 @pytest.mark.parametrize("event", [{"ids": list(range(3000))}, {"x": {"y": ["z" * 9000]}}])
 def test_no_list_and_no_number_of_fields_makes_a_line_too_long(event):
-    told = line(JSONFormatter(), "m", event=event)
-    assert len(told) < LINE_BYTES
-    assert json.loads(told)["message"] == "m"
+    logged = line(JSONFormatter(), "m", event=event)
+    assert len(logged) < LINE_BYTES
+    assert json.loads(logged)["message"] == "m"
 
 
 def test_what_is_no_number_is_text_whether_a_mask_applies_or_not():
     for more in ({}, {"to": "eve@example.com"}):
-        told = json.loads(line(JSONFormatter(), "m", event={"ids": [1, 2], "n": 1, "ok": True} | more))
-        assert (told["ids"], told["n"], told["ok"]) == ("[1, 2]", 1, True)
+        logged = json.loads(line(JSONFormatter(), "m", event={"ids": [1, 2], "n": 1, "ok": True} | more))
+        assert (logged["ids"], logged["n"], logged["ok"]) == ("[1, 2]", 1, True)
 
 
 def recurse(depth):
@@ -261,7 +261,7 @@ def test_a_long_traceback_keeps_its_last_frame():
         ("odd", (), {"event": 5}),
     ],
 )
-def test_an_event_that_cannot_be_told_is_an_event_itself(monkeypatch, message, arguments, extra):
+def test_an_event_that_cannot_be_formatted_is_an_event_itself(monkeypatch, message, arguments, extra):
     read, write = os.pipe()
     monkeypatch.setattr(logs.EventHandler, "fd", write)
     handler = logs.EventHandler()
@@ -320,7 +320,7 @@ def answer(response, **headers):
     return logs.RequestMiddleware(lambda request: response)(RequestFactory().get("/x/", headers=headers))
 
 
-def test_what_a_streamed_answer_tells_has_the_id_of_its_request(caplog):
+def test_what_a_streamed_answer_logs_has_the_id_of_its_request(caplog):
     def stream():
         yield logs.request_id.get()
 
@@ -354,14 +354,14 @@ def test_only_a_broken_connection_is_a_client_that_left(caplog, error, left):
 
 
 @pytest.fixture
-def told(caplog):
+def request_events(caplog):
     """The events of requests."""
     caplog.set_level("INFO")
     return lambda: [record for record in caplog.records if record.name == "access"]
 
 
 @pytest.mark.django_db
-def test_an_error_page_that_fails_itself_is_answered_and_told(told):
+def test_an_error_page_that_fails_itself_is_answered_and_logged(request_events):
     def fail(request):
         raise LookupError("no template")
 
@@ -369,7 +369,7 @@ def test_an_error_page_that_fails_itself_is_answered_and_told(told):
     assert (response.status_code, response["X-Request-ID"]) == (500, "0123456789")
     assert b"0123456789" in response.content
     response.close()
-    (record,) = told()
+    (record,) = request_events()
     assert (record.levelname, record.event["status"], record.exc_info[0]) == ("ERROR", 500, LookupError)
     assert logs.request_id.get() == ""
 
@@ -377,7 +377,7 @@ def test_an_error_page_that_fails_itself_is_answered_and_told(told):
 @pytest.mark.parametrize(
     ("error", "level", "left"), [(asyncio.CancelledError(), "INFO", True), (SystemExit(), "ERROR", None)]
 )
-def test_a_request_that_ends_unanswered_is_told(told, error, level, left):
+def test_a_request_that_ends_unanswered_is_logged(request_events, error, level, left):
     async def wait(request):
         raise error
 
@@ -385,7 +385,7 @@ def test_a_request_that_ends_unanswered_is_told(told, error, level, left):
     assert inspect.iscoroutinefunction(handler)
     with pytest.raises(type(error)):
         asyncio.run(handler(RequestFactory().get("/x/")))
-    (record,) = told()
+    (record,) = request_events()
     assert (record.levelname, record.event.get("client_left")) == (level, left)
     assert "status" not in record.event
     assert bool(record.exc_info) == (level == "ERROR")
@@ -409,9 +409,9 @@ def test_a_request_that_ends_unanswered_is_told(told, error, level, left):
     ids=["host", "fields", "body", "csrf"],
 )
 @pytest.mark.django_db
-def test_why_a_request_was_refused_is_said_in_its_one_event(told, capfd, ask, reason):
+def test_why_a_request_was_refused_is_said_in_its_one_event(request_events, capfd, ask, reason):
     assert ask(Client()).status_code in (400, 403, 413)
-    (record,) = told()
+    (record,) = request_events()
     assert record.levelname == "WARNING"
     assert record.event["reason"].startswith(reason)
     assert "evil" not in record.getMessage()
@@ -432,7 +432,7 @@ REFUSE = (
 
 
 @pytest.mark.django_db
-def test_the_bytes_are_those_of_the_body_that_is_sent(told, tmp_path):
+def test_the_bytes_are_those_of_the_body_that_is_sent(request_events, tmp_path):
     (tmp_path / "file").write_bytes(b"x" * 1234)
     answers = {
         "GET": [HttpResponse(b"four"), FileResponse((tmp_path / "file").open("rb")), StreamingHttpResponse([b"x"])],
@@ -442,10 +442,10 @@ def test_the_bytes_are_those_of_the_body_that_is_sent(told, tmp_path):
         for response in responses:
             stack = logs.RequestMiddleware(CommonMiddleware(lambda request, response=response: response))
             stack(RequestFactory().generic(method, "/x/")).close()
-    assert [record.event.get("bytes") for record in told()] == [4, 1234, None, 0]
+    assert [record.event.get("bytes") for record in request_events()] == [4, 1234, None, 0]
 
 
-def test_telling_of_a_request_asks_no_database_and_varies_nothing(client, db, django_assert_num_queries, settings):
+def test_logging_a_request_asks_no_database_and_varies_nothing(client, db, django_assert_num_queries, settings):
     with django_assert_num_queries(0):
         logged = client.get("/accounts/login/")
     settings.MIDDLEWARE = settings.MIDDLEWARE[1:]
@@ -457,7 +457,7 @@ def test_telling_of_a_request_asks_no_database_and_varies_nothing(client, db, dj
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("asked", "user_id"), [(False, None), (True, 7)])
-def test_the_user_is_logged_if_the_view_asked_for_it_and_is_not_loaded_otherwise(told, asked, user_id):
+def test_the_user_is_logged_if_the_view_asked_for_it_and_is_not_loaded_otherwise(request_events, asked, user_id):
     loads = []
 
     def view(request):
@@ -466,7 +466,7 @@ def test_the_user_is_logged_if_the_view_asked_for_it_and_is_not_loaded_otherwise
 
     response = logs.RequestMiddleware(view)(RequestFactory().get("/x/"))
     response.close()
-    assert [record.event.get("user_id") for record in told()] == [user_id]
+    assert [record.event.get("user_id") for record in request_events()] == [user_id]
     assert len(loads) == asked
 
 
@@ -496,7 +496,7 @@ def test_a_record_without_an_error_keeps_the_error_of_the_request():
         ("6.6.6.6", 2, "9.9.9.9"),
     ],
 )
-def test_the_client_is_whom_the_trusted_proxies_name(settings, forwarded, proxies, address):
+def test_the_client_is_the_address_that_the_trusted_proxies_name(settings, forwarded, proxies, address):
     settings.TRUSTED_PROXY_COUNT = proxies
     headers = {"X-Forwarded-For": forwarded} if forwarded else {}
     request = RequestFactory().get("/", headers=headers, REMOTE_ADDR="::ffff:9.9.9.9")
@@ -572,7 +572,7 @@ def test_console_lines_of_a_process_are_text_with_the_traceback_below():
 
 
 @pytest.mark.parametrize(
-    ("variables", "told"),
+    ("variables", "messages"),
     [
         ({}, ["hello", "careful"]),
         ({"LOG_LEVEL": "WARNING"}, ["careful"]),
@@ -581,13 +581,13 @@ def test_console_lines_of_a_process_are_text_with_the_traceback_below():
         ({"LOG_LEVEL": "error", "LOG_LEVELS": "apps=info"}, ["hello", "careful"]),
     ],
 )
-def test_the_levels_say_who_speaks(variables, told):
+def test_the_levels_decide_what_is_logged(variables, messages):
     lines = run(SPEAK, **GOOD, **SITE, **variables).stdout.splitlines()
-    assert [event["message"] for event in map(json.loads, lines)] == [*told, "uncaught ValueError"]
+    assert [event["message"] for event in map(json.loads, lines)] == [*messages, "uncaught ValueError"]
 
 
 @pytest.mark.parametrize("name", ["LOG_LEVEL", "LOG_LEVELS", "LOG_FORMAT"])
-def test_a_wrong_choice_is_told_in_one_line(name):
+def test_a_wrong_choice_is_reported_in_one_line(name):
     result = run(("python", "manage.py", "check"), **GOOD, **{name: "loud"})
     assert (result.returncode, result.stdout) == (1, "")
     (said,) = [text for text in result.stderr.splitlines() if "loud" in text]

@@ -94,7 +94,7 @@ def test_sentry_gets_each_error_once_with_its_request_id_and_without_secrets(mak
     deploy.sql("DROP TABLE django_session")
     form = "password=canary-form"
     assert deploy.ask("/?q=canary", "GET", form, Cookie="sessionid=canary123", X_Request_ID=ID).status == 500
-    enqueue(deploy, "broken_job.enqueue()", "indiscreet.enqueue('canary')", "broken_task.delay()", "quiet.enqueue()")
+    enqueue(deploy, "buggy.enqueue()", "indiscreet.enqueue('canary')", "broken_task.delay()", "quiet.enqueue()")
     wait_for_event(worker, task="tests.twelve.factors.noise.quiet", outcome="done")
     wait_until(lambda: len(receiver.sentry_events()) >= 4, 30, lambda: [(p, b[:300]) for p, b in receiver.posted])
     assert (web.stop(), worker.stop()) == (0, 0)
@@ -114,7 +114,7 @@ def test_sentry_gets_each_error_once_with_its_request_id_and_without_secrets(mak
 
 @pytest.mark.prove
 @pytest.mark.parametrize("receiver_is", ["gone", "silent"])
-def test_a_receiver_that_is_away_costs_no_request_and_no_process_its_end(make_deploy, receiver_is):
+def test_an_unreachable_receiver_costs_no_request_and_no_process_its_end(make_deploy, receiver_is):
     import socket
 
     with socket.socket() as listener:

@@ -55,7 +55,7 @@ def test_one_row_for_each_service_with_the_variable_it_came_from(good, redis):
 
 
 @pytest.mark.parametrize("fault", ["refused", "silent"])
-def test_what_does_not_answer_is_told_within_3_s_without_a_password(good, fault):
+def test_what_does_not_answer_is_reported_within_3_s_without_a_password(good, fault):
     with Silent() as silent:
         port = silent.port if fault == "silent" else free_port()
         host = f"user:{SECRET}@127.0.0.1:{port}"
@@ -117,16 +117,16 @@ def test_it_waits_for_a_server_that_starts(good):
             [BIN / "python", *PROBE[1:], "--wait", "30"],
             cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-        told = []
-        threading.Thread(target=lambda: told.extend(probe.stderr), daemon=True).start()
+        printed = []
+        threading.Thread(target=lambda: printed.extend(probe.stderr), daemon=True).start()
         waits = re.compile(r"Waiting for cache: \d+ of 30 s\.\n")
-        wait_until(lambda: any(map(waits.fullmatch, list(told))), 60, lambda: told)
+        wait_until(lambda: any(map(waits.fullmatch, list(printed))), 60, lambda: printed)
         server.start()
         assert probe.wait(30) == 0
         assert "Redis" in probe.stdout.read()
 
 
-def test_it_does_not_wait_longer_than_it_was_told(good):
+def test_it_does_not_wait_longer_than_it_is_asked_to(good):
     status, found = answers("--wait", "2", **good | {"CACHE_URL": f"redis://127.0.0.1:{free_port()}/0"})
     assert (status, found["cache"]["state"], found["database"]["state"]) == (1, "unreachable", "up")
 
@@ -156,7 +156,7 @@ def test_memcached_is_cleared_of_everything(good):
     assert result.returncode == 0
 
 
-def test_a_cache_that_is_away_is_not_said_to_be_empty(good):
+def test_an_unreachable_cache_is_not_said_to_be_empty(good):
     result = run(CLEAR, **good | {"CACHE_URL": f"redis://127.0.0.1:{free_port()}/0"})
     assert result.returncode == 1
     assert "nothing was deleted" in result.stderr

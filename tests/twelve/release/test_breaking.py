@@ -35,7 +35,7 @@ def in_process(monkeypatch):
 
 
 @pytest.mark.parametrize(("level", "stops"), [(checks.ERROR, True), (checks.WARNING, False)])
-def test_an_error_of_a_check_stops_it_and_a_warning_is_told(in_process, monkeypatch, capsys, level, stops):
+def test_an_error_of_a_check_stops_it_and_a_warning_is_printed(in_process, monkeypatch, capsys, level, stops):
     def found(**options):
         return [checks.CheckMessage(level, "The sky is falling.", id="tests.X001")]
 
@@ -72,21 +72,21 @@ def test_who_runs_it_is_the_admin_or_the_systems_user(settings, monkeypatch):
     monkeypatch.setattr("getpass.getuser", lambda: "deployer")
     assert release.current_user() == "deployer"
 
-    def nobody():
+    def fail():
         raise OSError("no user of that number")
 
-    monkeypatch.setattr("getpass.getuser", nobody)
+    monkeypatch.setattr("getpass.getuser", fail)
     assert release.current_user().startswith("user ")
 
 
 def test_it_does_not_wait_for_another_release_for_ever(monkeypatch):
     monkeypatch.setattr(lock, "WAIT_SECONDS", 0.5)
     monkeypatch.setattr(lock, "try_lock", lambda holder, owner: "v6 by bob")
-    told = []
+    logged = []
     refused = pytest.raises(CommandError, match=r"\(v6 by bob\) still holds the lock.*Nothing was changed")
-    with refused, lock.hold(connection, "v7", told.append):
+    with refused, lock.hold(connection, "v7", logged.append):
         pytest.fail("it holds the lock")
-    assert told == ["Waiting for another release to end, 0.5 s at most: v6 by bob."]
+    assert logged == ["Waiting for another release to end, 0.5 s at most: v6 by bob."]
 
 
 @pytest.mark.prove
@@ -113,11 +113,11 @@ BAD = {
     "a table with another name": 'migrations.AlterModelTable("taskrecord", "work")',
     "a column that must have a value": 'migrations.AddField("taskrecord", "priority", models.IntegerField(default=0))',
     "a column that must have one now": 'migrations.AlterField("taskrecord", "finished_at", models.DateTimeField())',
-    "an index": 'migrations.AddIndex("taskrecord", models.Index(fields=["due"], name="job_due"))',
+    "an index": 'migrations.AddIndex("taskrecord", models.Index(fields=["due"], name="task_due"))',
     "an index with a column": 'migrations.AddField("taskrecord", "n", models.IntegerField(null=True, db_index=True))',
     "an index on a column": 'migrations.AlterField("taskrecord", "due", models.DateTimeField(db_index=True))',
     "an index of a constraint":
-        'migrations.AddConstraint("taskrecord", models.UniqueConstraint(fields=["due"], name="job_one"))',
+        'migrations.AddConstraint("taskrecord", models.UniqueConstraint(fields=["due"], name="task_one"))',
     "a table without rows that are equal in one":
         'migrations.AlterUniqueTogether("taskrecord", {("task", "due")})',
     "a column dropped on the database alone": f"migrations.SeparateDatabaseAndState([{DROP}], [])",
@@ -126,7 +126,7 @@ GOOD_ONES = {
     "a column with a value of the database's": PRIORITY,
     "a column without a value": 'migrations.AddField("taskrecord", "note", models.TextField(null=True))',
     "an index that lets writes go on":
-        'AddIndexConcurrently("taskrecord", models.Index(fields=["due"], name="job_due"))',
+        'AddIndexConcurrently("taskrecord", models.Index(fields=["due"], name="task_due"))',
     "a column that the code forgets first": f"migrations.SeparateDatabaseAndState([], [{DROP}])",
     "what is new": 'migrations.CreateModel("Note", [("id", models.BigAutoField(primary_key=True))]),'
         'migrations.AddField("note", "text", models.TextField(default="")),'
@@ -138,7 +138,7 @@ GOOD_ONES = {
 
 @pytest.fixture
 def refused(tmp_path, settings, monkeypatch):
-    """The lines about a second migration of the jobs, with these operations."""
+    """The lines about a second migration of twelve, with these operations."""
 
     def refused(operations, options=""):
         package = f"migrations_{tmp_path.name}".replace("-", "_").replace("[", "_")
@@ -167,7 +167,7 @@ def test_one_that_does_not_break_it_passes(sort, refused):
 
 
 @pytest.mark.parametrize(("reason", "passes"), [("no release since v41 reads it", True), ("", False)])
-def test_who_says_why_may(refused, reason, passes):
+def test_a_migration_that_says_why_passes(refused, reason, passes):
     assert (refused(DROP, f'safe_because = "{reason}"') == []) is passes
 
 

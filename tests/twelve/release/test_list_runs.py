@@ -14,7 +14,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def listed(capsys):
-    """What returns the commands that are listed with these arguments, in their order."""
+    """A function that returns the commands that are listed with these arguments, in their order."""
     now = timezone.now()
     make_run(command="check", started=now - timedelta(hours=1), release="v42", options="--tag x")
     make_run(command="shell", started=now, status=1, ending="ZeroDivisionError")

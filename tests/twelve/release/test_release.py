@@ -60,7 +60,7 @@ def test_a_migration_may_take_longer_than_a_request(server, sleep, tmp_path):
     assert slept.stdout.split() == ["slept"], slept.stderr
 
 
-def test_a_certificate_that_is_not_trusted_is_told_with_the_variables(certificates, tmp_path):
+def test_a_certificate_that_is_not_trusted_is_reported_with_the_variables(certificates, tmp_path):
     with PostgreSQL(certificates=certificates) as postgres:
         url = f"{postgres.url}?sslmode=require"
         deploy = Deploy(tmp_path, DATABASE_URL=url)
@@ -73,7 +73,7 @@ def test_a_certificate_that_is_not_trusted_is_told_with_the_variables(certificat
     assert len([line for line in result.stderr.splitlines() if not line.startswith("{")]) == 1
 
 
-def test_a_pooler_that_takes_no_limits_is_told_with_the_variable(tmp_path):
+def test_a_pooler_that_takes_no_limits_is_reported_with_the_variable(tmp_path):
     with PostgreSQL() as postgres, PgBouncer(postgres) as bouncer:
         deploy = Deploy(tmp_path, DATABASE_URL=bouncer.url)
         for command in "migrate_db", "probe_services":
@@ -86,7 +86,7 @@ def test_a_pooler_that_takes_no_limits_is_told_with_the_variable(tmp_path):
 
 
 class LaxPgBouncer(PgBouncer):
-    """One that lets the limits in the start-up parameters pass, and ignores them."""
+    """A PgBouncer that accepts the limits in the start-up parameters, and ignores them."""
 
     def prepare(self):
         super().prepare()
@@ -122,7 +122,7 @@ def wait(apps, schema_editor):
         assert time.monotonic() < until
         time.sleep(0.05)
 """
-INDEX = 'AddIndexConcurrently("taskrecord", models.Index(fields=["due"], name="job_due"))'
+INDEX = 'AddIndexConcurrently("taskrecord", models.Index(fields=["due"], name="task_due"))'
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "direct", "pgbouncer", "mariadb"])
@@ -132,20 +132,20 @@ def test_a_second_release_waits_for_the_first_and_finds_nothing_to_do(kind, tmp_
     root = build(tmp_path / "build", operations, WAIT.format(folder=str(tmp_path)), "atomic = False")
     with database(kind) as variables:
         deploy = Deploy(tmp_path, root=root, RELEASE_VERSION="v7", ADMIN_USER="eve", **variables)
-        told = tmp_path / "stderr.log"
+        log = tmp_path / "stderr.log"
         try:
             first = deploy.start("release")
-            wait_until((tmp_path / "begun").exists, 60, lambda: first.text + told.read_text())
+            wait_until((tmp_path / "begun").exists, 60, lambda: first.text + log.read_text())
             second = deploy.start("release")
-            wait_until(lambda: "Waiting for another release" in told.read_text(), 30, told.read_text)
+            wait_until(lambda: "Waiting for another release" in log.read_text(), 30, log.read_text)
             (tmp_path / "go").touch()
-            assert (first.child.wait(60), second.child.wait(60)) == (0, 0), told.read_text()
+            assert (first.child.wait(60), second.child.wait(60)) == (0, 0), log.read_text()
         finally:
             deploy.close()
         assert "Applying twelve.0002_second... OK" in first.text
         assert re.fullmatch(r"Released v7(, commit \w+)?: no migrations applied.\n", second.text)
-        assert told.read_text().count("Waiting for another release") == 1
-        named = re.search(r"v7(, commit \w+)? by eve", told.read_text()) is not None
+        assert log.read_text().count("Waiting for another release") == 1
+        named = re.search(r"v7(, commit \w+)? by eve", log.read_text()) is not None
         assert named is (kind in ("postgresql", "direct", "pgbouncer"))
         deploy.manage("migrate", "twelve", "0001")
         rows = [row["fields"] for row in json.loads(deploy.manage("dumpdata", "twelve.release").stdout)]
@@ -214,7 +214,7 @@ def test_a_busy_table_fails_the_release_and_not_the_site(server, tmp_path):
             deploy.close()
 
 
-def test_what_mariadb_cannot_undo_is_told(tmp_path):
+def test_what_mariadb_cannot_undo_is_reported(tmp_path):
     other = 'migrations.RunSQL("ALTER TABLE users_user ADD COLUMN nick integer NULL")'
     root = build(tmp_path / "build", f"{PRIORITY}, {other}")
     with MariaDB() as running:
@@ -229,7 +229,7 @@ def test_what_mariadb_cannot_undo_is_told(tmp_path):
     assert "half done" not in failed.stderr
 
 
-def test_a_database_that_goes_away_meanwhile_is_told(tmp_path):
+def test_a_database_that_stops_meanwhile_is_reported(tmp_path):
     root = build(tmp_path / "build", f"migrations.RunPython(wait), {PRIORITY}", WAIT.format(folder=str(tmp_path)))
     with PostgreSQL() as running:
         deploy = Deploy(tmp_path, root=root, DATABASE_URL=running.url)
@@ -238,24 +238,24 @@ def test_a_database_that_goes_away_meanwhile_is_told(tmp_path):
         running.stop()
         (tmp_path / "go").touch()
         assert release.child.wait(60) == 1
-    told = (tmp_path / "stderr.log").read_text()
-    assert "The lock was lost: the database is unreachable, or ended the connection" in told
-    assert "migrate --plan" in told
-    assert "Traceback" not in told
+    stderr = (tmp_path / "stderr.log").read_text()
+    assert "The lock was lost: the database is unreachable, or ended the connection" in stderr
+    assert "migrate --plan" in stderr
+    assert "Traceback" not in stderr
 
 
-def test_a_database_that_goes_away_during_a_statement_is_told(tmp_path):
+def test_a_database_that_stops_during_a_statement_is_reported(tmp_path):
     operations = "migrations.RunPython(wait, migrations.RunPython.noop), migrations.RunSQL('SELECT pg_sleep(60)')"
-    with under_way(PostgreSQL, tmp_path, operations) as (running, _deploy, release, told):
+    with under_way(PostgreSQL, tmp_path, operations) as (running, _deploy, release, read_stderr):
         asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
         with psycopg.connect(running.url, autocommit=True) as connection:
             (tmp_path / "go").touch()
-            wait_until(lambda: connection.execute(asleep).fetchone() == (1,), 30, told)
+            wait_until(lambda: connection.execute(asleep).fetchone() == (1,), 30, read_stderr)
         running.stop()
         assert release.child.wait(60) == 1
-        assert "The lock was lost: the database is unreachable, or ended the connection" in told()
-        assert "migrate --plan" in told()
-        assert "Traceback" not in told()
+        assert "The lock was lost: the database is unreachable, or ended the connection" in read_stderr()
+        assert "migrate --plan" in read_stderr()
+        assert "Traceback" not in read_stderr()
 
 
 def test_what_follows_the_migrations_is_told_apart_from_them(tmp_path):
@@ -281,24 +281,24 @@ def test_through_a_pooler_a_busy_table_fails_the_release_as_well(tmp_path):
 
 @contextlib.contextmanager
 def under_way(server, tmp_path, operations, options=""):
-    """A site on that server, its release that has begun with these operations, and what reads its stderr."""
+    """A site on that server, its release that has begun with these operations, and a function that reads its stderr."""
     root = build(tmp_path / "build", operations, WAIT.format(folder=str(tmp_path)), options)
     with server() as running:
         deploy = Deploy(tmp_path, root=ROOT, DATABASE_URL=running.url)
         deploy.manage("release")
         deploy.root = root
-        release, told = deploy.start("release"), (tmp_path / "stderr.log").read_text
-        wait_until((tmp_path / "begun").exists, 60, lambda: release.text + told())
-        yield running, deploy, release, told
+        release, read_stderr = deploy.start("release"), (tmp_path / "stderr.log").read_text
+        wait_until((tmp_path / "begun").exists, 60, lambda: release.text + read_stderr())
+        yield running, deploy, release, read_stderr
 
 
 @pytest.mark.parametrize(("server", "options"), [(PostgreSQL, "atomic = False"), (MariaDB, "")])
 def test_a_release_that_is_stopped_says_what_stands_and_so_does_the_next(server, options, tmp_path):
     operations = f"{PRIORITY}, migrations.RunPython(wait, migrations.RunPython.noop)"
-    with under_way(server, tmp_path, operations, options) as (_running, deploy, release, told):
+    with under_way(server, tmp_path, operations, options) as (_running, deploy, release, read_stderr):
         assert release.stop() == 143
-        assert "The migration twelve.0002_second was stopped by Signalled." in told()
-        assert "1 of its statements had run and STAND" in told()
+        assert "The migration twelve.0002_second was stopped by Signalled." in read_stderr()
+        assert "1 of its statements had run and STAND" in read_stderr()
         failed = deploy.manage("release", check=False)
         assert failed.returncode == 1
         assert "This run changed nothing of it. One that was stopped before may have" in failed.stderr
@@ -306,17 +306,17 @@ def test_a_release_that_is_stopped_says_what_stands_and_so_does_the_next(server,
 
 def test_a_release_that_lost_its_lock_changes_nothing_more(tmp_path):
     operations = f"migrations.RunPython(wait, migrations.RunPython.noop), {PRIORITY}"
-    with under_way(PostgreSQL, tmp_path, operations) as (running, deploy, release, told):
+    with under_way(PostgreSQL, tmp_path, operations) as (running, deploy, release, read_stderr):
         with psycopg.connect(running.url) as connection:
             connection.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
         (tmp_path / "go").touch()
         assert release.child.wait(30) == 1
-        assert "Another release may be under way" in told()
-        assert "Nothing of it is left half done" in told()
+        assert "Another release may be under way" in read_stderr()
+        assert "Nothing of it is left half done" in read_stderr()
         assert "Applying twelve.0002_second... OK" in deploy.manage("release").stdout
 
 
-def test_a_failed_migration_tells_nothing_of_the_rows(tmp_path):
+def test_a_failed_migration_shows_nothing_of_the_rows(tmp_path):
     statement = "UPDATE users_user SET is_active = NULL"
     root = build(tmp_path / "build", f"migrations.RunSQL({statement!r})")
     with PostgreSQL() as running:
@@ -357,11 +357,11 @@ def test_an_index_whose_building_failed_is_built_by_the_next_release(tmp_path):
         assert "An index that is not valid may be left: the next release drops it" in failed.stderr
         deploy.manage("release")
         with psycopg.connect(running.url) as connection:
-            valid = connection.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = 'job_due'::regclass")
+            valid = connection.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = 'task_due'::regclass")
             assert valid.fetchall() == [(True,)]
 
 
-# -- what is away -----------------------------------------------------------------------------------------------------
+# -- what is unreachable ----------------------------------------------------------------------------------------------
 
 
 def test_it_waits_for_a_database_that_starts(tmp_path):
@@ -369,11 +369,11 @@ def test_it_waits_for_a_database_that_starts(tmp_path):
         postgres.stop(signal.SIGINT)
         deploy = Deploy(tmp_path, DATABASE_URL=postgres.url)
         release = deploy.start("release")
-        told = tmp_path / "stderr.log"
+        log = tmp_path / "stderr.log"
         try:
-            wait_until(lambda: "Waiting for the database, 60 s at most" in told.read_text(), 30, told.read_text)
+            wait_until(lambda: "Waiting for the database, 60 s at most" in log.read_text(), 30, log.read_text)
             postgres.start()
-            assert release.child.wait(60) == 0, told.read_text()
+            assert release.child.wait(60) == 0, log.read_text()
         finally:
             deploy.close()
 
@@ -408,7 +408,7 @@ def test_what_a_database_refuses_ends_the_wait_at_once(server, login, name, tmp_
         assert name in refusal_of(database.url.replace(database.path, "/nowhere"), tmp_path)
 
 
-def test_a_database_that_stays_away_is_one_message(tmp_path):
+def test_a_database_that_stays_unreachable_is_one_message(tmp_path):
     deploy = Deploy(tmp_path, DATABASE_URL=f"postgres://user:hunter2-hunter2@127.0.0.1:{free_port()}/site")
     result = deploy.manage("release", "--wait", "2", check=False)
     assert (result.returncode, result.stdout) == (1, "")
@@ -418,7 +418,7 @@ def test_a_database_that_stays_away_is_one_message(tmp_path):
     assert "hunter2" not in result.stderr
 
 
-def test_other_services_that_are_away_stop_no_release(tmp_path):
+def test_other_services_that_are_unreachable_stop_no_release(tmp_path):
     port = free_port()
     deploy = Deploy(
         tmp_path, CACHE_URL=f"redis://127.0.0.1:{port}/0", CELERY_BROKER_URL=f"amqp://127.0.0.1:{port}//",
@@ -428,10 +428,10 @@ def test_other_services_that_are_away_stop_no_release(tmp_path):
     assert "Released" in result.stdout
 
 
-def test_a_pooler_that_is_away_stops_no_release_that_goes_past_it(tmp_path):
+def test_a_pooler_that_is_unreachable_stops_no_release_that_goes_past_it(tmp_path):
     with PostgreSQL() as postgres:
-        away = f"postgres://user:hunter2-hunter2@127.0.0.1:{free_port()}/postgres"
-        deploy = Deploy(tmp_path, DATABASE_URL=away, DIRECT_DATABASE_URL=postgres.url)
+        unreachable = f"postgres://user:hunter2-hunter2@127.0.0.1:{free_port()}/postgres"
+        deploy = Deploy(tmp_path, DATABASE_URL=unreachable, DIRECT_DATABASE_URL=postgres.url)
         result = deploy.manage("release")
     assert "Released" in result.stdout
     assert "hunter2" not in result.stderr

@@ -138,7 +138,7 @@ def test_half_a_key_is_refused_and_none_means_the_role(missing):
     assert (found["access_key"], found["secret_key"], found["security_token"]) == (None, None, None)
 
 
-def test_certificates_are_verified_unless_told_not_to():
+def test_certificates_are_verified_unless_the_policy_says_otherwise():
     assert options(f"s3://bucket{REGION}", policy=Policy(False, CA))["verify"] is False
 
 
@@ -194,7 +194,7 @@ def test_the_lines_of_a_private_key_are_masked_in_events():
         ({"MEDIA_STORAGE_URL": "gs://bucket", "GOOGLE_CREDENTIALS": "[]"}, "GOOGLE_CREDENTIALS", "private_key"),
     ],
 )  # fmt: skip
-def test_what_cannot_work_is_told_at_once(variables, name, words):
+def test_what_cannot_work_is_reported_at_once(variables, name, words):
     found = complaints(WITHOUT | variables)
     assert words in found[name]
     assert not any(secret in text for secret in SECRETS for text in found.values())

@@ -1,4 +1,4 @@
-"""The cache that survives its server, on a real Redis and a real Memcached."""
+"""The cache that falls back to memory while its server is unreachable, on a real Redis and a real Memcached."""
 
 import contextlib
 import os
@@ -74,7 +74,7 @@ def cache(server):
     cache.close()
 
 
-def told(caplog):
+def logged(caplog):
     return [record.getMessage() for record in caplog.records if record.name == "twelve.services.cache"]
 
 
@@ -84,8 +84,8 @@ def heal(cache, server):
 
 
 @contextlib.contextmanager
-def nobody_to_ask(cache, monkeypatch):
-    """Who would ask the server of the cache meanwhile, and not the memory, fails."""
+def without_server(cache, monkeypatch):
+    """Let each call to the server of the cache fail, so that only the memory can answer."""
     with monkeypatch.context() as patch:
         patch.setattr(cache, "server", None)
         yield
@@ -131,7 +131,7 @@ def test_keys_carry_the_prefix_and_the_version(redis):
 
 
 @pytest.mark.parametrize("fault", ["stop", "freeze"])
-def test_while_the_server_is_away_the_process_counts_in_its_memory(cache, server, fault, caplog):
+def test_while_the_server_is_unreachable_the_process_counts_in_its_memory(cache, server, fault, caplog):
     caplog.set_level("INFO")
     cache.set("before", 1)
     getattr(server, fault)()
@@ -143,10 +143,10 @@ def test_while_the_server_is_away_the_process_counts_in_its_memory(cache, server
         cache.incr("tries")
     assert cache.get("tries") == 101
     assert cache.get_or_set("page", "rendered") == cache.get("page") == "rendered"
-    assert first < 20  # seconds, of which it takes one; after them, nobody waits
-    assert [line.split(":")[0] for line in told(caplog)] == ["the cache failed, this process uses its memory"]
+    assert first < 20  # seconds, of which it takes one; after them, no call waits
+    assert [line.split(":")[0] for line in logged(caplog)] == ["the cache failed, this process uses its memory"]
     heal(cache, server)
-    assert told(caplog)[-1] == "the cache is in use again"
+    assert logged(caplog)[-1] == "the cache is in use again"
     # The memory's count ended with it; a server that was frozen does what it was asked before.
     assert cache.get("tries") == {"stop": None, "freeze": 1}[fault]
     cache.set("after", 1)
@@ -181,16 +181,16 @@ def test_the_memory_of_one_outage_is_not_read_in_the_next(cache, server):
     assert cache.get_many(["a", "b"]) == {}
 
 
-def test_an_outage_that_lasts_is_told_once_a_minute(cache, server, caplog, monkeypatch):
+def test_an_outage_that_lasts_is_logged_once_a_minute(cache, server, caplog, monkeypatch):
     monkeypatch.setattr(module, "PAUSE", 0)
     server.stop()
     cache.get("a")
     for _ in range(20):
         try_server(cache)
-    assert len(told(caplog)) == 1
+    assert len(logged(caplog)) == 1
     ResilientCache.log_at -= module.LOG_INTERVAL
     try_server(cache)
-    assert len(told(caplog)) == 2
+    assert len(logged(caplog)) == 2
 
 
 def test_clearing_deletes_this_sites_keys_alone(redis):
@@ -221,7 +221,7 @@ def test_a_full_redis_that_evicts_nothing(caplog):
         for number in range(40):
             cache.set(str(number), "x" * 100_000)
         assert cache.get("39") == "x" * 100_000
-        assert "maxmemory" in told(caplog)[0]
+        assert "maxmemory" in logged(caplog)[0]
 
 
 def test_a_server_that_reads_and_does_not_write_is_not_back():
@@ -239,7 +239,7 @@ def test_a_server_that_reads_and_does_not_write_is_not_back():
         heal(cache, server)
 
 
-def test_a_mistake_of_the_caller_is_told_to_the_caller_alone(cache, caplog):
+def test_a_mistake_of_the_caller_is_reported_to_the_caller_alone(cache, caplog):
     cache.set("list", [1])
     with pytest.raises((redis_client.ResponseError, MemcacheClientError)):
         cache.incr("list")
@@ -247,12 +247,12 @@ def test_a_mistake_of_the_caller_is_told_to_the_caller_alone(cache, caplog):
         with pytest.raises(MemcacheServerError, match="too large"):
             cache.set("big", "x" * 2_000_000)
     assert not ResilientCache.retry_at
-    assert told(caplog) == []
+    assert logged(caplog) == []
     assert cache.get("list") == [1]
 
 
 @pytest.mark.parametrize(
-    ("answer", "away"),
+    ("answer", "outage"),
     [
         ("READONLY You can't write against a read only replica.", True),
         ("LOADING Redis is loading the dataset in memory", True),
@@ -265,15 +265,15 @@ def test_a_mistake_of_the_caller_is_told_to_the_caller_alone(cache, caplog):
         ("ERR increment or decrement would overflow", False),
     ],
 )
-def test_what_redis_says_of_itself_and_what_of_the_caller(answer, away):
-    assert module.RedisServer.is_programming_error(BaseParser.parse_error(answer)) is not away
+def test_what_redis_says_of_itself_and_what_of_the_caller(answer, outage):
+    assert module.RedisServer.is_programming_error(BaseParser.parse_error(answer)) is not outage
 
 
-def test_a_wrong_password_is_told_without_the_password(redis, caplog):
+def test_a_wrong_password_is_logged_without_the_password(redis, caplog):
     cache = connect(redis.url.replace("pass", "wrong-secret"))
     assert cache.add("a", 1) is True
     assert cache.add("a", 1) is False
-    assert "invalid username-password" in told(caplog)[0]
+    assert "invalid username-password" in logged(caplog)[0]
     assert "wrong-secret" not in caplog.text
 
 
@@ -286,29 +286,29 @@ def test_a_network_that_answers_nonsense_or_nothing(server, fault, caplog):
         getattr(proxy, fault)()
         assert cache.add("b", 1) is True
         assert cache.add("b", 1) is False
-        assert "the cache failed" in told(caplog)[0]
+        assert "the cache failed" in logged(caplog)[0]
         proxy.pass_on()
         heal(cache, server)
 
 
-def test_a_slow_server_is_used_and_one_that_is_too_slow_is_away(server, caplog, monkeypatch):
+def test_a_slow_server_is_used_and_one_that_is_too_slow_is_unreachable(server, caplog, monkeypatch):
     with Proxy(server) as proxy:
         cache = connect(proxy.url)
         proxy.delay(0.05)
         cache.set("a", 1)
         assert cache.server.get("a") == 1
-        assert told(caplog) == []
+        assert logged(caplog) == []
         proxy.delay(0.6)  # each way: no read takes as long as a timeout, all of it is longer than anybody should wait
         cache.get("a")
-        with nobody_to_ask(cache, monkeypatch):
+        with without_server(cache, monkeypatch):
             assert cache.add("c", 1) is True
             assert cache.add("c", 1) is False
-        assert "the cache failed" in told(caplog)[0]
+        assert "the cache failed" in logged(caplog)[0]
         assert not try_server(cache)
         proxy.delay(3)
         assert cache.add("b", 1) is True
         assert cache.add("b", 1) is False
-        assert "the cache failed" in told(caplog)[0]
+        assert "the cache failed" in logged(caplog)[0]
         proxy.pass_on()
         heal(cache, server)
 
@@ -330,7 +330,7 @@ def test_a_connection_that_the_server_closed_is_made_anew_at_once(redis, caplog)
     redis.start()
     cache.set("a", 2)
     assert cache.server.get("a") == 2
-    assert told(caplog) == []
+    assert logged(caplog) == []
 
 
 # -- Signatures -------------------------------------------------------------------------------------------------------
@@ -347,7 +347,7 @@ class Hostile:
 
 
 def write(server, key, value):
-    """What somebody else writes to the server, who marks it as a pickle where that is possible."""
+    """Write what another client writes to the server, marked as a pickle where that is possible."""
     if isinstance(server, Memcached):
         client = Client(("127.0.0.1", server.port))
         client.set(key, value, noreply=False, flags=1)
@@ -357,7 +357,7 @@ def write(server, key, value):
             client.set(key, value)
 
 
-def test_a_pickle_that_somebody_else_wrote_runs_no_code(server, caplog, tmp_path):
+def test_a_pickle_that_another_client_wrote_runs_no_code(server, caplog, tmp_path):
     """It counts as missing; Django's own cache runs it."""
     cache = connect(server.url, prefix="signed")
     hostile = pickle.dumps(Hostile(tmp_path / "made"))

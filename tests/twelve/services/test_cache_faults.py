@@ -1,4 +1,4 @@
-"""A site whose cache is away: pages answer, people stay signed in or out, and sign-ins stay limited."""
+"""A site whose cache is unreachable: pages answer, people stay signed in or out, and sign-ins stay limited."""
 
 import json
 import time
@@ -106,7 +106,7 @@ def test_redis_counts_sign_ins_and_holds_no_session(make_deploy):
 
 
 @pytest.mark.parametrize("fault", ["stop", "freeze"])
-def test_people_stay_signed_in_and_out_while_the_cache_is_away(deploy, server, fault):
+def test_people_stay_signed_in_and_out_while_the_cache_is_unreachable(deploy, server, fault):
     person, leaving = sign_in(deploy.address), sign_in(deploy.address)
     session = next(cookie.value for cookie in leaving.cookies if cookie.name == "sessionid")
     assert readiness(deploy)["status"] == "ready"
@@ -129,7 +129,7 @@ def test_people_stay_signed_in_and_out_while_the_cache_is_away(deploy, server, f
 
     wait_until(back, 100, lambda: deploy.web.text, every=4)  # allauth allows 30 sign-ins a minute
     assert "Sign out" in person.get("/")
-    told = [event["message"].partition(":")[0] for event in cache_events(deploy.web)]
-    assert told == ["the cache failed, this process uses its memory", "the cache is in use again"]
+    logged = [event["message"].partition(":")[0] for event in cache_events(deploy.web)]
+    assert logged == ["the cache failed, this process uses its memory", "the cache is in use again"]
     assert b"Sign out" not in deploy.ask("/", Cookie=f"sessionid={session}").body
     assert readiness(deploy)["status"] == "ready"

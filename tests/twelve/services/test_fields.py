@@ -28,8 +28,8 @@ def stored(media):
 @pytest.fixture
 def run_tasks():
     def run():
-        for job in TaskRecord.objects.filter(status=TaskResultStatus.READY):
-            perform(job.pk)
+        for record in TaskRecord.objects.filter(status=TaskResultStatus.READY):
+            perform(record.pk)
 
     return run
 
@@ -70,11 +70,11 @@ def test_a_key_is_random_and_holds_nothing_that_a_person_typed_but_a_known_exten
     assert not any("secret" in name for name in names)
 
 
-def test_the_object_is_deleted_with_its_row_whoever_deletes_it(document, stored, run_tasks):
+def test_the_object_is_deleted_with_its_row_however_that_is_deleted(document, stored, run_tasks):
     rows = [make(document) for _number in range(3)]
     rows[0].delete()
     document.objects.filter(pk=rows[1].pk).delete()
-    assert stored() == {row.file.name for row in rows}  # until the job has run
+    assert stored() == {row.file.name for row in rows}  # until the task has run
     run_tasks()
     assert stored() == {rows[2].file.name}
 

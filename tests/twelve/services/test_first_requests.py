@@ -77,11 +77,11 @@ def test_the_first_requests_at_once_are_answered(deploy):
     assert not found, f"{len(found)} of {STARTS} starts"
 
 
-def test_the_first_jobs_are_published_while_the_platform_probes(deploy):
+def test_the_first_tasks_are_published_while_the_platform_probes(deploy):
     path = "/accounts/password/reset/"
 
     def request_mail(number):
-        """What posts the form of a page, which is asked for here; it has a mail sent and hashes no password."""
+        """A function that posts the form of a page, requested here; it has a mail sent and hashes no password."""
         page = deploy.ask(path)
         token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.body.decode())[1]
         body = urlencode({"csrfmiddlewaretoken": token, "email": f"{token}@example.com"})

@@ -20,7 +20,7 @@ def test_a_message_is_whole_before_it_has_its_name(tmp_path, monkeypatch):
     folders = dict.fromkeys(("data_folder_in", "data_folder_out"), str(tmp_path))
     options = folders | {"control_folder": str(tmp_path / "control")}
     with Connection("filesystem://", transport_options=options) as connection:
-        queue = connection.SimpleQueue("jobs")
+        queue = connection.SimpleQueue("tasks")
         queue.put("do it", headers={"id": 7})
         message = queue.get(timeout=5)
         message.ack()

@@ -74,7 +74,7 @@ def test_what_is_missing_is_a_file_not_found(media):
         media.open("nothing")
 
 
-def test_the_probe_tells_the_kind_and_where(media):
+def test_the_probe_reports_the_kind_and_the_address(media):
     (answer,) = probes.probe(3, ["media"])
     assert (answer.state, answer.kind, answer.address) == ("up", "gcs", "storage.googleapis.com/tests-bucket/media")
 

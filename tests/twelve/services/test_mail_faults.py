@@ -14,7 +14,7 @@ pytestmark = pytest.mark.prove
 
 
 class Moody(MailServer):
-    """A mail server that takes no password, no sender or no mail, if it is told so."""
+    """A mail server that takes no password, no sender or no mail, if a test says so."""
 
     right_password = True
     refuse_sender = refuse_data = ""
@@ -36,7 +36,7 @@ class Moody(MailServer):
 def attached(tmp_path_factory):
     """A site behind a network to its mail server."""
     with Moody() as server, Proxy(server) as network:
-        site = Site(tmp_path_factory.mktemp("site"), EMAIL_URL=network.url, MAIL_TIMEOUT="1")
+        site = Site(tmp_path_factory.mktemp("site"), EMAIL_URL=network.url, MAIL_TIMEOUT="2")
         site.worker.wait_for("ready")
         site.server, site.network = server, network
         yield site
@@ -57,21 +57,21 @@ def reset(site):
     site.network.pass_on()
 
 
-def mails_to(site, job):
-    return [mail for mail in site.server.mails if mail.recipients == [job.address]]
+def mails_to(site, task):
+    return [mail for mail in site.server.mails if mail.recipients == [task.address]]
 
 
-def assert_delivered(site, job, times=1):
+def assert_delivered(site, task, times=1):
     """The mail came once; or more often, and is the same one to a mail program."""
-    wait_until(lambda: len(mails_to(site, job)) >= times, 30, lambda: site.worker.text)
-    site.wait_for(job, "SUCCESSFUL")
-    assert len(mails_to(site, job)) == times
-    assert len({mail.message["Message-ID"] for mail in mails_to(site, job)}) == 1
-    assert site.sql(f"SELECT args FROM twelve_task WHERE id = {job.pk}") == [("[]",)]
+    wait_until(lambda: len(mails_to(site, task)) >= times, 30, lambda: site.worker.text)
+    site.wait_for(task, "SUCCESSFUL")
+    assert len(mails_to(site, task)) == times
+    assert len({mail.message["Message-ID"] for mail in mails_to(site, task)}) == 1
+    assert site.sql(f"SELECT args FROM twelve_task WHERE id = {task.pk}") == [("[]",)]
 
 
 def refuse(answer):
-    """To refuse whoever comes next."""
+    """A fault: the server refuses the next recipient."""
     return lambda site: site.server.refuse(f"person{site.people + 1}@example.com", answer)
 
 
@@ -118,14 +118,14 @@ def test_what_passes_is_tried_again_and_the_mail_comes_once(site, fault):
     begin, reason = FAULTS[fault]
     begin(site)
     try:
-        job = site.sign_up()
-        row = site.wait_for(job, "READY", attempts=1)
-        event = site.event(job, "retry")
+        task = site.sign_up()
+        row = site.wait_for(task, "READY", attempts=1)
+        event = site.event(task, "retry")
     finally:
         reset(site)
-    site.make_due(job)
-    assert_delivered(site, job)
-    assert site.outcomes(job) == ["retry", "done"]
+    site.make_due(task)
+    assert_delivered(site, task)
+    assert site.outcomes(task) == ["retry", "done"]
     assert re.search(reason, row.error)
     assert re.search(reason, event["message"])
     assert event["level"] == "warning"
@@ -142,29 +142,29 @@ def test_what_passes_is_tried_again_and_the_mail_comes_once(site, fault):
 def test_what_is_refused_for_good_is_not_tried_again(site, begin, reason):
     begin(site)
     try:
-        job = site.sign_up()
-        row = site.wait_for(job, "FAILED")
+        task = site.sign_up()
+        row = site.wait_for(task, "FAILED")
     finally:
         reset(site)
     assert (row.attempts, row.error) == (1, reason)
-    event = site.event(job, "failed")
+    event = site.event(task, "failed")
     assert event["level"] == "error"
     assert reason in event["message"]
-    assert not mails_to(site, job)
+    assert not mails_to(site, task)
 
 
 def test_attempts_come_after_growing_pauses_and_end(site):
     pauses = []
     refuse("451 later")(site)
     try:
-        job = site.sign_up()
+        task = site.sign_up()
         for attempt in (1, 2, 3):
-            site.wait_for(job, "READY", attempts=attempt)
-            pauses.append(site.make_due(job))
-        site.wait_for(job, "READY", attempts=4)
-        site.sql(f"UPDATE twelve_task SET attempts = 19 WHERE id = {job.pk}")
-        site.make_due(job)
-        row = site.wait_for(job, "FAILED")
+            site.wait_for(task, "READY", attempts=attempt)
+            pauses.append(site.make_due(task))
+        site.wait_for(task, "READY", attempts=4)
+        site.sql(f"UPDATE twelve_task SET attempts = 19 WHERE id = {task.pk}")
+        site.make_due(task)
+        row = site.wait_for(task, "FAILED")
     finally:
         reset(site)
     assert 2 * pauses[0] < pauses[2] + 10
@@ -172,17 +172,17 @@ def test_attempts_come_after_growing_pauses_and_end(site):
     assert row.attempts == 20
     assert "451" in row.error
     assert "(20 attempts)" in row.error
-    assert site.outcomes(job) == ["retry"] * 4 + ["failed"]
+    assert site.outcomes(task) == ["retry"] * 4 + ["failed"]
 
 
 def test_a_slow_server_is_waited_for(site):
     site.network.delay(0.3)
     try:
-        job = site.sign_up()
-        assert_delivered(site, job)
+        task = site.sign_up()
+        assert_delivered(site, task)
     finally:
         reset(site)
-    assert site.outcomes(job) == ["done"]
+    assert site.outcomes(task) == ["done"]
 
 
 def test_a_restarted_server_takes_the_next_mail(site):
@@ -204,37 +204,37 @@ def test_a_mail_that_was_taken_without_an_answer_comes_again_as_the_same_mail(si
 
     site.network.change_answer = cut
     try:
-        job = site.sign_up()
-        site.wait_for(job, "READY", attempts=1)
+        task = site.sign_up()
+        site.wait_for(task, "READY", attempts=1)
     finally:
         reset(site)
-    site.make_due(job)
-    assert_delivered(site, job, times=2)
+    site.make_due(task)
+    assert_delivered(site, task, times=2)
 
 
-def test_a_certificate_that_is_not_trusted_is_told_with_what_mends_it(site, certificates):
+def test_a_certificate_that_is_not_trusted_is_reported_with_what_mends_it(site, certificates):
     with MailServer("smtp+tls", certificates) as server:
         site.restart("worker", EMAIL_URL=server.url)
-        job = site.sign_up()
-        row = site.wait_for(job, "READY", attempts=1)
-        for text in (row.error, site.event(job, "retry")["message"]):
+        task = site.sign_up()
+        row = site.wait_for(task, "READY", attempts=1)
+        for text in (row.error, site.event(task, "retry")["message"]):
             assert "certificate verify failed" in text
             assert "TLS_CA_FILE" in text
             assert "TLS_UNVERIFIED=mail" in text
         assert not server.mails
         site.restart("worker", TLS_CA_FILE=str(certificates.ca))
-        site.make_due(job)
-        site.wait_for(job, "SUCCESSFUL")
-        assert [mail.recipients for mail in server.mails] == [[job.address]]
+        site.make_due(task)
+        site.wait_for(task, "SUCCESSFUL")
+        assert [mail.recipients for mail in server.mails] == [[task.address]]
         del site.environment["TLS_CA_FILE"]
 
 
 def test_a_mail_is_not_sent_in_the_clear_where_starttls_is_asked_for(site):
     site.restart("worker", EMAIL_URL=site.network.url.replace("smtp:", "smtp+tls:"))
-    job = site.sign_up()
-    row = site.wait_for(job, "READY", attempts=1)
+    task = site.sign_up()
+    row = site.wait_for(task, "READY", attempts=1)
     assert "STARTTLS" in row.error
-    assert not mails_to(site, job)
+    assert not mails_to(site, task)
     site.restart("worker", EMAIL_URL=site.network.url)
-    site.make_due(job)
-    assert_delivered(site, job)
+    site.make_due(task)
+    assert_delivered(site, task)

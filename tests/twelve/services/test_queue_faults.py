@@ -1,4 +1,4 @@
-"""Whatever the broker does, the request succeeds in bounded time, and its job is done once when the broker is back."""
+"""Whatever the broker does, the request succeeds in bounded time, and its task is done once when the broker is back."""
 
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +30,7 @@ def attached(request, tmp_path_factory):
 
 @pytest.fixture
 def site(attached):
-    """The site in its normal state: jobs are published and done. It must be again when the test ends."""
+    """The site in its normal state: tasks are published and done. It must be again when the test ends."""
     assert_well(attached)
     yield attached
     attached.assert_alive()
@@ -38,15 +38,15 @@ def site(attached):
 
 def assert_well(site):
     def published_and_done():
-        job = site.sign_up()
-        site.wait_done_once(job)
-        return not site.unpublished(job)  # by the web process itself, which pauses after a failure
+        task = site.sign_up()
+        site.wait_done_once(task)
+        return not site.unpublished(task)  # by the web process itself, which pauses after a failure
 
-    wait_until(published_and_done, 200, "a job is published by the request that made it")
+    wait_until(published_and_done, 200, "a task is published by the request that made it")
 
 
 def stop(site):
-    """From now on nobody listens."""
+    """From now on nothing listens."""
     site.server.stop()
     site.network.refuse()
     site.network.cut()
@@ -92,7 +92,7 @@ STOPPING = {"refused", "frozen"}  # where a worker is stopped and another one st
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_request_succeeds_and_its_job_is_done_once_the_broker_is_back(site, fault):
+def test_a_request_succeeds_and_its_task_is_done_once_the_broker_is_back(site, fault):
     begin, end = FAULTS[fault]
     site.wait_for_publishing()
     begin(site)
@@ -106,7 +106,7 @@ def test_a_request_succeeds_and_its_job_is_done_once_the_broker_is_back(site, fa
     assert second.seconds < LIMIT
     (event,) = site.unpublished(first)
     assert "the sweeper will" in event
-    assert not site.unpublished(second)  # nobody asked again
+    assert not site.unpublished(second)  # the broker was not asked again
     site.wait_done_once(first)
     site.wait_done_once(second)
 
@@ -114,15 +114,15 @@ def test_a_request_succeeds_and_its_job_is_done_once_the_broker_is_back(site, fa
 def test_a_slow_broker_is_waited_for_in_bounds(site):
     site.network.delay(0.2)
     try:
-        jobs = [site.sign_up() for _ in range(3)]
-        for job in jobs:
-            assert job.seconds < LIMIT
-            site.wait_done_once(job)
+        tasks = [site.sign_up() for _ in range(3)]
+        for task in tasks:
+            assert task.seconds < LIMIT
+            site.wait_done_once(task)
     finally:
         site.network.pass_on()
 
 
-def test_a_request_with_many_jobs_is_not_held_up_by_each(site):
+def test_a_request_with_many_tasks_is_not_held_up_by_each(site):
     """By a broker that is slow, though not too slow for one message."""
     ready, go = site.folder / "ready", site.folder / "go"
     code = f"from tests.twelve.services.work import many; print(many({str(ready)!r}, {str(go)!r}))"
@@ -143,25 +143,25 @@ def test_a_request_with_many_jobs_is_not_held_up_by_each(site):
 def test_after_a_restart_of_the_broker_the_next_request_publishes(site):
     site.server.stop()
     site.server.start()
-    job = site.sign_up()
-    assert not site.unpublished(job)
-    site.wait_done_once(job)
+    task = site.sign_up()
+    assert not site.unpublished(task)
+    site.wait_done_once(task)
 
 
-def test_a_job_that_runs_while_the_broker_dies_is_done_and_not_done_again(site):
-    job = site.slow(10)
-    site.wait_for(job, "RUNNING")
+def test_a_task_that_runs_while_the_broker_dies_is_done_and_not_done_again(site):
+    task = site.slow(10)
+    site.wait_for(task, "RUNNING")
     site.server.stop(signal.SIGKILL)
     try:
         other = site.sign_up()
         assert other.seconds < LIMIT
-        assert site.wait_for(job, "SUCCESSFUL").attempts == 1
+        assert site.wait_for(task, "SUCCESSFUL").attempts == 1
     finally:
         site.server.start()
     site.wait_done_once(other)
     assert_well(site)  # so what the server gave out a second time has been taken by now
-    site.wait_done_once(job)
-    assert job.path.read_text() == "run\n"
+    site.wait_done_once(task)
+    assert task.path.read_text() == "run\n"
 
 
 def test_a_wrong_password_is_no_reason_to_fail_and_the_right_one_mends_it(site):
@@ -174,7 +174,7 @@ def test_a_wrong_password_is_no_reason_to_fail_and_the_right_one_mends_it(site):
     assert first.seconds < LIMIT
     assert second.seconds < LIMIT
     assert len(site.unpublished(first)) == 1
-    assert not site.unpublished(second)  # nobody asked again
+    assert not site.unpublished(second)  # the broker was not asked again
     site.worker.wait_for("(?i)(refused|wrongpass|invalid)")
     site.restart("web", CELERY_BROKER_URL=right)
     site.worker.stop()  # with RabbitMQ it has ended by itself: a platform starts it again

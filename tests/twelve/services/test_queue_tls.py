@@ -13,7 +13,7 @@ from tests.twelve.services.faults import Site
 
 pytestmark = pytest.mark.prove
 
-# A one-off process that publishes and consumes by Celery's own means, and tells how it went.
+# A one-off process that publishes and consumes by Celery's own means, and prints how it went.
 ASK = """
 import json
 from twelve.tasks.message import run_task
@@ -27,14 +27,14 @@ def consume():
             while not came:  # it may come while the consumer of another queue is set up
                 connection.drain_events(timeout=5)
 
-told = []
+results = []
 for act in (lambda: run_task.apply_async([0]), consume):
     try:
         act()
-        told.append("done")
+        results.append("done")
     except Exception as error:
-        told.append(f"{type(error).__name__}: {error}")
-print(json.dumps(told))
+        results.append(f"{type(error).__name__}: {error}")
+print(json.dumps(results))
 """
 
 
@@ -61,15 +61,15 @@ def test_a_certificate_is_verified_whichever_variable_has_the_url(server, certif
         "fallback": {server.fallback: server.url},
         "file": {"CELERY_BROKER_URL_FILE": str(tmp_path / "url")},
     }[variable]
-    for told in ask(tmp_path, **given):
-        assert "certificate verify failed" in told
+    for result in ask(tmp_path, **given):
+        assert "certificate verify failed" in result
     assert ask(tmp_path, **given, TLS_CA_FILE=str(certificates.ca)) == ["done", "done"]
 
 
 def test_the_certificate_of_another_host_is_refused(server, certificates, tmp_path):
     other = server.url.replace("localhost", "127.1")  # the same address, by a name that the certificate has not
-    for told in ask(tmp_path, CELERY_BROKER_URL=other, TLS_CA_FILE=str(certificates.ca)):
-        assert re.search("hostname|IP address mismatch|not valid for", told, re.IGNORECASE), told
+    for result in ask(tmp_path, CELERY_BROKER_URL=other, TLS_CA_FILE=str(certificates.ca)):
+        assert re.search("hostname|IP address mismatch|not valid for", result, re.IGNORECASE), result
 
 
 def test_any_certificate_is_taken_where_a_variable_says_so(server, tmp_path):
@@ -79,20 +79,20 @@ def test_any_certificate_is_taken_where_a_variable_says_so(server, tmp_path):
 def test_what_was_checked_is_used_when_two_variables_have_a_url(server, tmp_path):
     """Celery alone would take the environment's URL, with the TLS that was derived from the file's."""
     (tmp_path / "url").write_text("amqp://127.0.0.1:1/" if server.kind == "rabbitmq" else "redis://127.0.0.1:1/0")
-    for told in ask(tmp_path, CELERY_BROKER_URL=server.url, CELERY_BROKER_URL_FILE=str(tmp_path / "url")):
-        assert "refused" in told
+    for result in ask(tmp_path, CELERY_BROKER_URL=server.url, CELERY_BROKER_URL_FILE=str(tmp_path / "url")):
+        assert "refused" in result
 
 
 def test_a_worker_waits_until_it_may_trust_its_broker(server, certificates, tmp_path):
     site = Site(tmp_path, CELERY_BROKER_URL=server.url)
     try:
         site.worker.wait_for("certificate verify failed")
-        job = site.sign_up()
-        assert "certificate verify failed" in site.unpublished(job)[0]
+        task = site.sign_up()
+        assert "certificate verify failed" in site.unpublished(task)[0]
         site.restart("web", TLS_CA_FILE=str(certificates.ca))
         site.restart("worker")
         site.restart("clock")
-        site.wait_done_once(job)
+        site.wait_done_once(task)
         second = site.sign_up()
         assert not site.unpublished(second)
         site.wait_done_once(second)

@@ -146,12 +146,12 @@ def test_every_size_arrives_whole(storage, size):
     assert storage.open(name).read() == content[:size]
 
 
-def test_an_object_tells_its_type_and_is_never_shown_as_a_page(storage, server):
+def test_an_object_has_its_type_and_is_never_shown_as_a_page(storage, server):
     file = ContentFile(b"<script>")
     file.content_type = "image/webp"
-    told = stored(server, storage.save("a.html", file))
-    assert (told["ContentType"], told["ContentDisposition"]) == ("image/webp", "attachment")
-    assert told["CacheControl"] == "private, max-age=3600"
+    head = stored(server, storage.save("a.html", file))
+    assert (head["ContentType"], head["ContentDisposition"]) == ("image/webp", "attachment")
+    assert head["CacheControl"] == "private, max-age=3600"
 
 
 def test_no_request_speaks_of_access_lists_and_each_is_signed(storage):
@@ -231,9 +231,9 @@ def test_a_link_is_valid_for_its_time_and_for_its_object(storage):
 
 def test_a_link_says_under_what_name_to_save_and_that_is_signed(storage):
     name = storage.save("a.txt", ContentFile(b"content"))
-    told = 'attachment; filename="holiday.png"'
-    url = storage.url(name, parameters={"ResponseContentDisposition": told})
-    assert fetch(url)[1]["Content-Disposition"] == told
+    disposition = 'attachment; filename="holiday.png"'
+    url = storage.url(name, parameters={"ResponseContentDisposition": disposition})
+    assert fetch(url)[1]["Content-Disposition"] == disposition
     assert fetch(storage.url(name))[1]["Content-Disposition"] == "attachment"
     assert fetch(url.replace("attachment", "inline"))[0] == 403
     assert fetch(f"{storage.url(name)}&response-content-disposition=inline")[0] == 403
@@ -297,13 +297,13 @@ def test_an_unknown_authority_is_refused_with_what_to_do(secure):
 
 
 @pytest.mark.parametrize(
-    ("variables", "told"), [({}, "verified"), ({CA_VARIABLE: None, "TLS_UNVERIFIED": "s3"}, "not verified")]
+    ("variables", "tls"), [({}, "verified"), ({CA_VARIABLE: None, "TLS_UNVERIFIED": "s3"}, "not verified")]
 )
-def test_tls_as_the_deploy_wants_it(secure, variables, told):
+def test_tls_as_the_deploy_wants_it(secure, variables, tls):
     variables = {name: value for name, value in (deploy(secure) | variables).items() if value}
     rows = run(("python", "manage.py", "probe_services", "--json"), **GOOD, **variables).stdout
     (row,) = [row for row in json.loads(rows) if row["service"] == "media"]
-    assert (row["state"], row["tls"], row["kind"]) == ("up", told, "s3")
+    assert (row["state"], row["tls"], row["kind"]) == ("up", tls, "s3")
 
 
 SAVE = """
@@ -340,7 +340,7 @@ def test_the_key_that_a_platform_lends(server, storage):
         lender.shutdown()
 
 
-def test_no_key_at_all_is_told(server):
+def test_no_key_at_all_is_reported(server):
     rows = run(("python", "manage.py", "probe_services"), **GOOD, **deploy(server, *KEYS)).stdout
     (row,) = [line for line in rows.splitlines() if line.startswith("media")]
     assert "Unable to locate credentials" in row

@@ -146,7 +146,7 @@ def test_the_scheme_of_a_cache_may_have_capitals():
     assert settings(CACHE_URL="REDIS://Host/1").CACHES["default"]["LOCATION"] == "redis://Host/1"
 
 
-def test_an_authority_that_is_none_is_told_at_once(tmp_path):
+def test_an_authority_that_is_none_is_reported_at_once(tmp_path):
     (tmp_path / "empty.pem").write_text("no certificate")
     for name in ("none.pem", "empty.pem"):
         assert "not a PEM file of certificates" in refusal(TLS_CA_FILE=str(tmp_path / name))
@@ -216,7 +216,7 @@ def test_the_parameter_of_an_add_on_that_the_driver_does_not_know_is_left_out(my
         ("EMAIL_URL", "smtp+tls://user@host:587", "without the other"),
     ],
 )
-def test_what_cannot_work_is_told_at_once(name, value, words):
+def test_what_cannot_work_is_reported_at_once(name, value, words):
     complaint = refusal(**{name: value})
     assert name in complaint
     assert words in complaint

@@ -1,4 +1,4 @@
-"""Jobs for the tests of what fails, whose work can be counted."""
+"""Tasks for the tests of failures, whose work can be counted."""
 
 import os
 import signal
@@ -49,7 +49,7 @@ def nothing():
 
 
 def many(ready, go):
-    """Fifty jobs in one transaction, once the file `go` is there and a first one has made the connection; seconds."""
+    """Fifty tasks in one transaction, once the file `go` is there and a first one has made the connection; seconds."""
     nothing.enqueue()
     Path(ready).touch()
     while not Path(go).exists():
@@ -63,7 +63,7 @@ def many(ready, go):
 
 @task(max_attempts=2)
 def deadly():
-    """Kill the process that runs it, as one does that takes too much memory."""
+    """Kill the process that runs it, as the kernel does when one takes too much memory."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 

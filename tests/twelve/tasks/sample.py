@@ -46,7 +46,7 @@ def add(a: int, *, b: int = 0) -> int:
 
 
 @task(takes_context=True)
-def tell(context: Any, value: Any) -> list[Any]:
+def describe_attempt(context: Any, value: Any) -> list[Any]:
     return [context.attempt, context.task_result.id, value]
 
 

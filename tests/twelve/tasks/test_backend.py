@@ -83,9 +83,9 @@ def test_arguments_that_are_not_of_json_are_refused():
 
 
 def test_a_task_that_takes_a_context_learns_its_attempt():
-    result = sample.tell.enqueue("value")
+    result = sample.describe_attempt.enqueue("value")
     testing.run_tasks()
-    assert sample.tell.get_result(result.id).return_value == [1, result.id, "value"]
+    assert sample.describe_attempt.get_result(result.id).return_value == [1, result.id, "value"]
     with pytest.raises(InvalidTask, match="context"):
         task(takes_context=True)(module_level)
 
@@ -170,10 +170,10 @@ def test_a_backend_that_is_not_durable_is_named_with_what_to_write(settings):
 
 
 def test_the_signals_of_django_are_sent():
-    told = []
+    received = []
 
     def note(signal, task_result, **kwargs):
-        told.append((signal, task_result.status))
+        received.append((signal, task_result.status))
 
     signals = (task_enqueued, task_started, task_finished)
     for signal in signals:
@@ -185,7 +185,7 @@ def test_the_signals_of_django_are_sent():
         for signal in signals:
             signal.disconnect(note)
     states = (TaskResultStatus.READY, TaskResultStatus.RUNNING, TaskResultStatus.SUCCESSFUL)
-    assert told == list(zip(signals, states, strict=True))
+    assert received == list(zip(signals, states, strict=True))
 
 
 def test_enqueueing_is_one_insert(django_assert_num_queries):

@@ -1,4 +1,4 @@
-"""A job is done once, tried again when that may help, given back when its worker died, and never lost."""
+"""A task is done once, tried again when that may help, given back when its worker died, and never lost."""
 
 import random
 import threading
@@ -37,20 +37,20 @@ def sent(monkeypatch):
     return sent
 
 
-def later(job, **values):
-    TaskRecord.objects.filter(pk=job.pk).update(**values)
-    job.refresh_from_db()
+def later(record, **values):
+    TaskRecord.objects.filter(pk=record.pk).update(**values)
+    record.refresh_from_db()
 
 
-def test_a_job_is_published_when_its_transaction_commits(sent, django_capture_on_commit_callbacks):
+def test_a_task_is_published_when_its_transaction_commits(sent, django_capture_on_commit_callbacks):
     with django_capture_on_commit_callbacks(execute=True):
-        job = enqueue(sample.note, 1)
+        record = enqueue(sample.note, 1)
         assert sent == []
-    assert sent == [job.pk]
+    assert sent == [record.pk]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_job_of_a_rolled_back_transaction_never_was(sent):
+def test_a_task_of_a_rolled_back_transaction_is_not_written(sent):
     with pytest.raises(ValueError, match="no"), transaction.atomic():
         enqueue(sample.note, 1)
         raise ValueError("no")
@@ -58,14 +58,14 @@ def test_a_job_of_a_rolled_back_transaction_never_was(sent):
     assert not TaskRecord.objects.exists()
 
 
-def test_a_job_runs_once_however_often_its_message_comes():
-    job = enqueue(sample.note, {"a": [1, None, "ü"]})
+def test_a_task_runs_once_however_often_its_message_comes():
+    record = enqueue(sample.note, {"a": [1, None, "ü"]})
     for _ in range(3):
-        perform(job.pk)
-    job.refresh_from_db()
+        perform(record.pk)
+    record.refresh_from_db()
     assert sample.done == [{"a": [1, None, "ü"]}]
-    assert (job.status, job.attempts, job.error) == (TaskResultStatus.SUCCESSFUL, 1, "")
-    assert job.finished_at
+    assert (record.status, record.attempts, record.error) == (TaskResultStatus.SUCCESSFUL, 1, "")
+    assert record.finished_at
 
 
 def test_a_message_without_a_row_is_ignored():
@@ -73,15 +73,15 @@ def test_a_message_without_a_row_is_ignored():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_workers_one_gets_the_job():
-    job = enqueue(sample.note, 1)
+def test_one_of_many_workers_gets_the_task():
+    record = enqueue(sample.note, 1)
     start = threading.Barrier(8)
 
     def work():
         start.wait()
         for _ in range(100):
             try:
-                perform(job.pk)
+                perform(record.pk)
                 break
             except OperationalError:  # the tests' SQLite, in memory and shared, refuses where a file would wait
                 time.sleep(0.01)
@@ -124,12 +124,12 @@ def test_the_sweeper_and_the_pruning_never_stop_a_worker(sent):
     assert sorted(sample.done) == list(range(200))
 
 
-def test_keys_that_differ_in_case_or_accent_are_different_jobs(sent):
+def test_keys_that_differ_in_case_or_accent_are_different_tasks(sent):
     keys = ("the one", "The One", "thé one")
     assert len({enqueue(sample.note, key, key=key).pk for key in keys}) == 3
 
 
-def test_one_key_is_one_job_whatever_its_state(sent, django_capture_on_commit_callbacks):
+def test_one_key_is_one_task_whatever_its_state(sent, django_capture_on_commit_callbacks):
     with django_capture_on_commit_callbacks(execute=True):
         first, second = (enqueue(sample.note, n, key="the one") for n in (1, 2))
     assert first.pk == second.pk
@@ -141,42 +141,42 @@ def test_one_key_is_one_job_whatever_its_state(sent, django_capture_on_commit_ca
 
 
 def test_what_may_pass_is_tried_again_with_growing_pauses_and_then_fails():
-    job = enqueue(sample.refused)
+    record = enqueue(sample.refused)
     pauses = []
     for attempt in (1, 2):
-        perform(job.pk)
-        job.refresh_from_db()
-        assert (job.status, job.attempts) == (TaskResultStatus.READY, attempt)
-        assert job.error == "ConnectionRefusedError: nobody there"
-        pauses.append(job.due - timezone.now())
-        later(job, due=timezone.now(), sweep_at=timezone.now())
+        perform(record.pk)
+        record.refresh_from_db()
+        assert (record.status, record.attempts) == (TaskResultStatus.READY, attempt)
+        assert record.error == "ConnectionRefusedError: nobody there"
+        pauses.append(record.due - timezone.now())
+        later(record, due=timezone.now(), sweep_at=timezone.now())
     assert timedelta(seconds=7) < pauses[0] < timedelta(seconds=13)
     assert timedelta(seconds=15) < pauses[1] < timedelta(seconds=25)
-    perform(job.pk)
-    job.refresh_from_db()
-    assert job.status == TaskResultStatus.FAILED
-    assert job.error == "ConnectionRefusedError: nobody there (3 attempts)"
+    perform(record.pk)
+    record.refresh_from_db()
+    assert record.status == TaskResultStatus.FAILED
+    assert record.error == "ConnectionRefusedError: nobody there (3 attempts)"
 
 
-def test_a_job_that_waits_for_its_next_attempt_is_not_taken_before_its_time():
-    job = enqueue(sample.note, 1, delay=timedelta(minutes=1))
-    perform(job.pk)
+def test_a_task_that_waits_for_its_next_attempt_is_not_taken_before_its_time():
+    record = enqueue(sample.note, 1, delay=timedelta(minutes=1))
+    perform(record.pk)
     assert sample.done == []
 
 
-def test_a_permanent_failure_is_told_to_the_one_who_asked():
-    job = enqueue(sample.hopeless, "me")
-    perform(job.pk)
-    job.refresh_from_db()
-    assert (job.status, job.attempts, job.error) == (TaskResultStatus.FAILED, 1, "no way")
+def test_a_permanent_failure_calls_on_failure_with_the_reason_and_the_arguments():
+    record = enqueue(sample.hopeless, "me")
+    perform(record.pk)
+    record.refresh_from_db()
+    assert (record.status, record.attempts, record.error) == (TaskResultStatus.FAILED, 1, "no way")
     assert sample.done == [("no way", "me")]
 
 
-def test_a_bug_fails_the_job_at_once_with_its_reason():
-    job = enqueue(sample.broken)
-    perform(job.pk)
-    job.refresh_from_db()
-    assert (job.status, job.attempts, job.error) == (TaskResultStatus.FAILED, 1, "KeyError: 'a bug'")
+def test_a_bug_fails_the_task_at_once_with_its_reason():
+    record = enqueue(sample.broken)
+    perform(record.pk)
+    record.refresh_from_db()
+    assert (record.status, record.attempts, record.error) == (TaskResultStatus.FAILED, 1, "KeyError: 'a bug'")
 
 
 @pytest.mark.parametrize(
@@ -187,35 +187,35 @@ def test_a_bug_fails_the_job_at_once_with_its_reason():
 def test_a_reason_is_kept_whatever_characters_it_has(monkeypatch, caplog, text, kept):
     caplog.set_level("CRITICAL")  # pytest-xdist cannot pass on a captured event with a lone surrogate
     monkeypatch.setattr(sample, "reason", text)
-    job = enqueue(sample.gives_reason)
-    perform(job.pk)
-    job.refresh_from_db()
-    assert (job.status, job.error) == (TaskResultStatus.READY, f"OSError: {kept}")
+    record = enqueue(sample.gives_reason)
+    perform(record.pk)
+    record.refresh_from_db()
+    assert (record.status, record.error) == (TaskResultStatus.READY, f"OSError: {kept}")
 
 
-def test_a_job_that_this_release_does_not_know_fails_with_a_reason():
-    job = enqueue(sample.note, 1)
-    later(job, task="apps.gone.tasks.job")
-    perform(job.pk)
-    job.refresh_from_db()
-    assert job.status == TaskResultStatus.FAILED
-    assert "apps.gone.tasks.job" in job.error
+def test_a_task_that_this_release_does_not_know_fails_with_a_reason():
+    record = enqueue(sample.note, 1)
+    later(record, task="apps.gone.tasks.note")
+    perform(record.pk)
+    record.refresh_from_db()
+    assert record.status == TaskResultStatus.FAILED
+    assert "apps.gone.tasks.note" in record.error
 
 
-def test_a_function_that_is_no_job_is_never_called():
-    job = enqueue(sample.note, "x")
-    later(job, task="os.system")
-    perform(job.pk)
-    job.refresh_from_db()
-    assert job.status == TaskResultStatus.FAILED
+def test_a_function_that_is_no_task_is_never_called():
+    record = enqueue(sample.note, "x")
+    later(record, task="os.system")
+    perform(record.pk)
+    record.refresh_from_db()
+    assert record.status == TaskResultStatus.FAILED
 
 
-def test_a_secret_is_erased_when_the_job_is_done():
-    job = enqueue(sample.whisper, "hush")
-    perform(job.pk)
-    job.refresh_from_db()
+def test_a_secret_is_erased_when_the_task_is_done():
+    record = enqueue(sample.whisper, "hush")
+    perform(record.pk)
+    record.refresh_from_db()
     assert sample.done == ["hush"]
-    assert job.args == []
+    assert record.args == []
 
 
 @pytest.fixture
@@ -226,91 +226,91 @@ def messages(monkeypatch):
     return queue
 
 
-def wait_for_long(*jobs):
-    for number, job in enumerate(jobs):
-        later(job, sweep_at=timezone.now() - timedelta(minutes=10 - number))
+def wait_for_long(*records):
+    for number, record in enumerate(records):
+        later(record, sweep_at=timezone.now() - timedelta(minutes=10 - number))
 
 
 def test_the_sweeper_publishes_what_an_outage_kept_back_and_once(sent, messages):
-    job = enqueue(sample.note, 1)
-    later(job, published=False, sweep_at=timezone.now())
+    record = enqueue(sample.note, 1)
+    later(record, published=False, sweep_at=timezone.now())
     assert sweep() == 1
-    assert sent == [job.pk]
+    assert sent == [record.pk]
     assert sweep() == 0
-    wait_for_long(job)
+    wait_for_long(record)
     messages.count = 1
     assert sweep() == 0
 
 
 def test_the_sweeper_publishes_again_only_what_the_broker_has_lost(sent, messages):
-    jobs = [enqueue(sample.note, number) for number in range(5)]
+    records = [enqueue(sample.note, number) for number in range(5)]
     assert sweep() == 0  # the messages may still be on their way
-    wait_for_long(*jobs)
+    wait_for_long(*records)
     messages.count = 3
     assert sweep() == 2
-    assert sent == [job.pk for job in jobs[:2]]
+    assert sent == [record.pk for record in records[:2]]
     messages.count = 5
     assert sweep() == 0
     messages.count = None
     assert sweep() == 0
 
 
-def test_of_many_clocks_one_publishes_a_task(sent, messages):
-    job = enqueue(sample.note, 1)
-    wait_for_long(job)
-    stale = TaskRecord.objects.filter(pk=job.pk)
+def test_one_of_many_clocks_publishes_a_task(sent, messages):
+    record = enqueue(sample.note, 1)
+    wait_for_long(record)
+    stale = TaskRecord.objects.filter(pk=record.pk)
     list(stale)
     assert sweep() == 1
     assert publish_all(stale, timezone.now()) == 0
 
 
-def test_the_sweeper_gives_back_the_job_of_a_dead_worker(sent):
-    job = enqueue(sample.note, 1)
-    assert claim(job.pk)
+def test_the_sweeper_gives_back_the_task_of_a_dead_worker(sent):
+    record = enqueue(sample.note, 1)
+    assert claim(record.pk)
     assert sweep() == 0  # its lease holds
-    later(job, sweep_at=timezone.now())
+    later(record, sweep_at=timezone.now())
     assert sweep() == 1
-    perform(job.pk)
-    job.refresh_from_db()
-    assert (job.status, job.attempts, sample.done) == (TaskResultStatus.SUCCESSFUL, 2, [1])
+    perform(record.pk)
+    record.refresh_from_db()
+    assert (record.status, record.attempts, sample.done) == (TaskResultStatus.SUCCESSFUL, 2, [1])
 
 
-def test_a_worker_that_lost_its_job_cannot_end_it():
-    job = enqueue(sample.note, 1)
-    lost = claim(job.pk)
-    later(job, status=TaskResultStatus.READY)
-    claim(job.pk)
+def test_a_worker_that_lost_its_task_cannot_end_it():
+    record = enqueue(sample.note, 1)
+    lost = claim(record.pk)
+    later(record, status=TaskResultStatus.READY)
+    claim(record.pk)
     assert not finish(lost, TaskResultStatus.SUCCESSFUL)
-    job.refresh_from_db()
-    assert (job.status, job.attempts) == (TaskResultStatus.RUNNING, 2)
+    record.refresh_from_db()
+    assert (record.status, record.attempts) == (TaskResultStatus.RUNNING, 2)
 
 
-def test_a_job_that_kills_its_worker_each_time_fails_in_the_end(sent):
-    job = enqueue(sample.note, 1)
+def test_a_task_that_kills_its_worker_each_time_fails_in_the_end(sent):
+    record = enqueue(sample.note, 1)
     for _ in range(5):
-        claim(job.pk)
-        later(job, sweep_at=timezone.now())
+        claim(record.pk)
+        later(record, sweep_at=timezone.now())
         sweep()
-    perform(job.pk)
-    job.refresh_from_db()
-    assert job.status == TaskResultStatus.FAILED
-    assert "worker died" in job.error
+    perform(record.pk)
+    record.refresh_from_db()
+    assert record.status == TaskResultStatus.FAILED
+    assert "worker died" in record.error
     assert sample.done == []
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_long_job_keeps_its_lease(settings):
+def test_a_long_task_keeps_its_lease(settings):
     settings.TASKS_LEASE_SECONDS = 1
-    job = enqueue(sample.note, 1)
-    claimed = claim(job.pk)
+    record = enqueue(sample.note, 1)
+    claimed = claim(record.pk)
     with renewed_lease(claimed):
         until = time.monotonic() + 10
         while time.monotonic() < until:
-            job.refresh_from_db()
-            if job.sweep_at > claimed.sweep_at + timedelta(seconds=1):  # beyond the first lease
+            record.refresh_from_db()
+            if record.sweep_at > claimed.sweep_at + timedelta(seconds=1):  # beyond the first lease
                 break
             time.sleep(0.05)
-    assert job.sweep_at > claimed.sweep_at + timedelta(seconds=1)
+    assert record.sweep_at > claimed.sweep_at + timedelta(seconds=1)
 
 
 def test_a_failed_publication_is_no_error_and_is_not_repeated_at_once(monkeypatch, caplog):
@@ -318,18 +318,18 @@ def test_a_failed_publication_is_no_error_and_is_not_repeated_at_once(monkeypatc
 
     tries = []
 
-    def away(*args, **kwargs):
+    def refuse(*args, **kwargs):
         tries.append(args)
         raise ConnectionRefusedError("no broker")
 
-    monkeypatch.setattr(run_task, "apply_async", away)
+    monkeypatch.setattr(run_task, "apply_async", refuse)
     assert not publish.publish(TaskRecord(pk=1, task="note"))
     assert not publish.publish(TaskRecord(pk=2, task="note"))
     assert len(tries) == 1
     assert "task 1 not published" in caplog.text
 
 
-def test_a_failed_job_starts_anew_on_request(sent, django_capture_on_commit_callbacks):
+def test_a_failed_task_starts_anew_on_request(sent, django_capture_on_commit_callbacks):
     failed, waiting = enqueue(sample.broken), enqueue(sample.note, 1)
     perform(failed.pk)
     with django_capture_on_commit_callbacks(execute=True):
@@ -343,22 +343,22 @@ def test_a_failed_job_starts_anew_on_request(sent, django_capture_on_commit_call
 def test_pruning_deletes_what_ended_long_ago_and_nothing_else():
     now = timezone.now()
     old, new, waiting = (enqueue(sample.note, n) for n in range(3))
-    for job in (old, new):
-        perform(job.pk)
+    for record in (old, new):
+        perform(record.pk)
     later(old, finished_at=now - timedelta(days=15))
     later(waiting, due=now - timedelta(days=99))
     assert prune(now - timedelta(days=14)) == 1
     assert set(TaskRecord.objects.values_list("pk", flat=True)) == {new.pk, waiting.pk}
 
 
-def test_the_request_id_follows_a_job_and_the_jobs_it_starts():
+def test_the_request_id_follows_a_task_and_the_tasks_it_starts():
     token = request_id.set("request-0123")
-    job = enqueue(sample.note, 1)
+    record = enqueue(sample.note, 1)
     request_id.reset(token)
-    assert job.request_id == "request-0123"
-    later(job, task="tests.twelve.tasks.test_durability.starts_another")
-    perform(job.pk)
-    assert TaskRecord.objects.exclude(pk=job.pk).get().request_id == "request-0123"
+    assert record.request_id == "request-0123"
+    later(record, task="tests.twelve.tasks.test_durability.starts_another")
+    perform(record.pk)
+    assert TaskRecord.objects.exclude(pk=record.pk).get().request_id == "request-0123"
 
 
 @task
@@ -367,30 +367,30 @@ def starts_another(value):
 
 
 def test_an_on_failure_that_raises_leaves_the_task_failed_with_both_reasons():
-    job = enqueue(sample.fails_twice)
-    perform(job.pk)
-    job.refresh_from_db()
-    assert job.status == TaskResultStatus.FAILED
-    assert job.error == "KeyError: 'a bug'. Then its on_failure raised TypeError: a bug in on_failure"
+    record = enqueue(sample.fails_twice)
+    perform(record.pk)
+    record.refresh_from_db()
+    assert record.status == TaskResultStatus.FAILED
+    assert record.error == "KeyError: 'a bug'. Then its on_failure raised TypeError: a bug in on_failure"
 
 
 @pytest.mark.django_db(transaction=True)  # the refusal ends a transaction
 def test_a_value_that_the_database_refuses_fails_the_task_at_once():
-    job = enqueue(sample.returns_null)
-    perform(job.pk)
-    job.refresh_from_db()
+    record = enqueue(sample.returns_null)
+    perform(record.pk)
+    record.refresh_from_db()
     if connection.vendor == "postgresql":
-        assert (job.status, job.attempts) == (TaskResultStatus.FAILED, 1)
-        assert "cannot be stored" in job.error
+        assert (record.status, record.attempts) == (TaskResultStatus.FAILED, 1)
+        assert "cannot be stored" in record.error
     else:
-        assert job.status == TaskResultStatus.SUCCESSFUL
+        assert record.status == TaskResultStatus.SUCCESSFUL
 
 
 def test_a_task_that_breaks_its_transaction_leaves_that_of_a_test_whole():
-    job = enqueue(sample.breaks_the_transaction)
-    perform(job.pk)
-    job.refresh_from_db()
-    assert job.status == TaskResultStatus.READY  # a DatabaseError is tried again
+    record = enqueue(sample.breaks_the_transaction)
+    perform(record.pk)
+    record.refresh_from_db()
+    assert record.status == TaskResultStatus.READY  # a DatabaseError is tried again
 
 
 def test_keyword_arguments_that_are_secret_are_erased_as_well():

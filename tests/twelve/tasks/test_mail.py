@@ -1,4 +1,4 @@
-"""Mail is a job: written in the sender's transaction, sent as it was, erased once sent.
+"""Mail is a task: written in the sender's transaction, sent as it was, erased once sent.
 
 tests/twelve/services/test_mail_faults.py shows what becomes of it when the mail server fails.
 """
@@ -17,7 +17,7 @@ from twelve.tasks.worker import perform
 pytestmark = pytest.mark.django_db
 
 
-def test_a_mail_is_sent_by_its_job_with_all_its_parts():
+def test_a_mail_is_sent_by_its_task_with_all_its_parts():
     message = EmailMultiAlternatives(
         "Grüße", "Text", "from@example.com", ["to@example.com"], bcc=["b@example.com"], headers={"X-A": "b"}
     )
@@ -25,9 +25,9 @@ def test_a_mail_is_sent_by_its_job_with_all_its_parts():
     message.attach("a.bin", b"\x00\xff", "application/octet-stream")
     assert message.send() == 1
     assert mail.outbox == []
-    jobs = list(TaskRecord.objects.order_by("pk"))  # one for each recipient: who is refused keeps it from nobody else
-    for job in jobs:
-        perform(job.pk)
+    records = list(TaskRecord.objects.order_by("pk"))  # one for each recipient: a refused one keeps it from no other
+    for record in records:
+        perform(record.pk)
     assert [sent.recipients() for sent in mail.outbox] == [["to@example.com"], ["b@example.com"]]
     parsed = mail.outbox[0].message()
     assert parsed["Message-ID"] == mail.outbox[1].message()["Message-ID"]
@@ -39,16 +39,16 @@ def test_a_mail_is_sent_by_its_job_with_all_its_parts():
         "text/html",
         "application/octet-stream",
     ]
-    for job in jobs:
-        job.refresh_from_db()
-        assert job.status == TaskResultStatus.SUCCESSFUL
-        assert job.args == []
+    for record in records:
+        record.refresh_from_db()
+        assert record.status == TaskResultStatus.SUCCESSFUL
+        assert record.args == []
 
 
 def test_a_mail_sent_again_has_the_same_message_id():
     send_mail("s", "b", None, ["to@example.com"])
-    job = TaskRecord.objects.get()
-    raw = base64.b64decode(job.args[2])
+    record = TaskRecord.objects.get()
+    raw = base64.b64decode(record.args[2])
     assert raw.lower().count(b"message-id:") == 1
 
 
@@ -60,6 +60,6 @@ def test_a_mail_of_local_work_can_be_read_in_the_terminal(caplog):
     assert f"mail to to@example.com: Grüße\n\n你好\n\n{link}\n" in caplog.text
 
 
-def test_a_mail_without_recipient_is_no_job():
+def test_a_mail_without_recipient_is_no_task():
     assert TaskBackend().send_messages([EmailMultiAlternatives("s", "b", None, [])]) == 0
     assert not TaskRecord.objects.exists()

@@ -1,4 +1,4 @@
-"""What the clock has done for the platform's sake."""
+"""Maintenance that the clock schedules for the platform."""
 
 from datetime import timedelta
 
@@ -20,8 +20,8 @@ def test_expired_sessions_are_cleared_and_others_stay():
     now = timezone.now()
     for key, days in (("old", -1), ("new", 1)):
         Session.objects.create(session_key=key, session_data="", expire_date=now + timedelta(days=days))
-    job = enqueue(clear_expired_sessions)
-    perform(job.pk)
+    record = enqueue(clear_expired_sessions)
+    perform(record.pk)
     assert list(Session.objects.values_list("session_key", flat=True)) == ["new"]
     assert TaskRecord.objects.get().status == TaskResultStatus.SUCCESSFUL
 

@@ -32,7 +32,7 @@ def tick_all(clock):
         clock.tick()
 
 
-def test_the_schedule_of_the_project_names_jobs():
+def test_the_schedule_of_the_project_names_tasks():
     names = [*SCHEDULE, *project.TASKS_SCHEDULE]
     for task in names:
         assert isinstance(import_string(task), DurableTask)
@@ -79,15 +79,15 @@ def test_two_clocks_that_claim_at_the_same_moment_fire_once(every_minute):
     assert TaskRecord.objects.filter(task=NOTE).count() == 1
 
 
-def test_a_database_that_is_away_stops_neither_the_clock_nor_the_entry(every_minute, monkeypatch):
+def test_an_unreachable_database_stops_neither_the_clock_nor_the_entry(every_minute, monkeypatch):
     ClockEntry.objects.create(name=NOTE, last_run_at=timezone.now() - timedelta(hours=5))
     clock = DatabaseScheduler(app)
-    with monkeypatch.context() as away:
+    with monkeypatch.context() as outage:
 
         def refuse(*args, **kwargs):
-            raise DatabaseError("away")
+            raise DatabaseError("unreachable")
 
-        away.setattr("twelve.tasks.scheduler.DatabaseScheduler.fire", refuse)
+        outage.setattr("twelve.tasks.scheduler.DatabaseScheduler.fire", refuse)
         assert clock.tick() > 0
     assert not TaskRecord.objects.exists()
     tick_all(clock)

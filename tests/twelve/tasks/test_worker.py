@@ -81,14 +81,14 @@ def empty(site):
 
 
 def signal_all(worker):
-    """As a platform does: to each process of the worker."""
+    """Send SIGTERM to each process of the worker, as a platform does."""
     os.killpg(worker.child.pid, signal.SIGTERM)
 
 
 def messages_of(worker):
-    """What the worker complains of, but that it runs as root, which a test may."""
-    told = [event for event in events(worker.text) if event["logger"] != "py.warnings"]
-    return [event["message"] for event in told if event["level"] in ("warning", "error", "critical")]
+    """The worker's warnings and errors, but for the one that it runs as root, which a test may."""
+    logged = [event for event in events(worker.text) if event["logger"] != "py.warnings"]
+    return [event["message"] for event in logged if event["level"] in ("warning", "error", "critical")]
 
 
 def test_a_worker_leaves_when_its_last_task_ends(site):

@@ -33,7 +33,7 @@ class Load:
     """So many clients, every other one on a connection that it keeps; at `mark()` something begins to happen.
 
     `early` counts what became of the requests sent before that, `late` of those on connections opened after it, and
-    `kept` of those sent after it on a kept connection: "answered", "refused" (nobody listens), else "lost".
+    `kept` of those sent after it on a kept connection: "answered", "refused" (nothing listens), else "lost".
     """
 
     def __init__(self, port, path="/", count=24):

@@ -27,6 +27,6 @@ def test_gunicorn_starts_so_many_web_workers(variables, expected):
 
 
 @pytest.mark.parametrize("value", ["", "many"], ids=["blank", "word"])
-def test_a_wrong_number_of_jobs_is_a_problem_of_the_config(value):
+def test_a_wrong_number_of_worker_processes_is_a_problem_of_the_config(value):
     found = complaints(GOOD | {"CELERY_WORKER_CONCURRENCY": value})
     assert "CELERY_WORKER_CONCURRENCY is" in found["CELERY_WORKER_CONCURRENCY"]

@@ -1,4 +1,4 @@
-"""The probes: they answer to anyone, at once, and only a database that is away takes the site out of service."""
+"""The probes: they answer to anyone, at once, and only an unreachable database takes the site out of service."""
 
 import threading
 
@@ -28,7 +28,7 @@ def breaks(name, monkeypatch, error):
     monkeypatch.setitem(probes.SERVICES, name, ("", probe))
 
 
-def test_live_touches_nothing_and_tells_the_release(client, settings):
+def test_live_touches_nothing_and_names_the_release(client, settings):
     settings.RELEASE, settings.COMMIT = "v42", "c0ffee"
     # Without the `db` fixture a look at the database fails the test.
     answer = client.get("/health/live/")
@@ -64,7 +64,7 @@ def test_without_its_database_the_site_is_out_of_service(states, monkeypatch):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_silent_service_is_told_in_bounded_time_and_holds_one_thread(states, monkeypatch):
+def test_a_silent_service_is_reported_in_bounded_time_and_holds_one_thread(states, monkeypatch):
     release = threading.Event()
     calls = []
 
@@ -90,7 +90,7 @@ def test_without_a_queue_there_is_nothing_to_probe(states, settings):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_is_away_is_told_once_a_minute_however_often_one_asks(states, monkeypatch, caplog):
+def test_what_is_unreachable_is_logged_once_a_minute_however_often_one_asks(states, monkeypatch, caplog):
     breaks("queue", monkeypatch, ConnectionRefusedError("refused"))
     for _ in range(5):
         states()
@@ -115,7 +115,7 @@ def test_a_probe_that_could_not_be_started_is_started_by_the_next_one(states, mo
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.django_db(transaction=True)
-def test_a_probe_that_breaks_is_told_and_not_waited_for(states, monkeypatch):
+def test_a_probe_that_breaks_is_reported_and_not_waited_for(states, monkeypatch):
     breaks("database", monkeypatch, SystemExit("no error of a server"))
     code, status, services = states()
     assert (code, status, services["database"]) == (503, "down", "unreachable")

@@ -20,9 +20,9 @@ class AccountAdapter(DefaultAccountAdapter):
             return request.META["REMOTE_ADDR"]
 
     def confirm_email(self, request: HttpRequest, email_address: Any) -> bool:
-        """Until an address is confirmed, an account is nobody's: the first one makes all others in it void."""
+        """Confirm the address; the first confirmed one of an account deletes its unconfirmed ones."""
         if email_address.pk is None and request.user.pk != email_address.user_id:
-            return False  # the code of a sign-in whose address has left the account since
+            return False  # the account no longer has the address of this code
         with transaction.atomic():
             User.objects.select_for_update().get(pk=email_address.user_id)  # the clean-up waits for the outcome
             addresses = EmailAddress.objects.filter(user_id=email_address.user_id)

@@ -16,9 +16,9 @@ COLLATION = (
     " @@collation_database) FROM information_schema.columns"
     " WHERE table_schema = DATABASE() AND table_name = %s AND column_name = 'email'"
 )
-MESSAGE = "{table}.email has the collation {collation}, which takes {address} and {other} for one address."
+MESSAGE = "{table}.email has the collation {collation}, to which {address} and {other} are the same address."
 HINT = (
-    "Whoever has one of them could take the other's account. For new tables, run\n"
+    "The owner of one of them could take over the account of the other. For new tables, run\n"
     "ALTER DATABASE `{database}` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;\n"
     "and for a table that exists,\n"
     "ALTER TABLE {table} MODIFY email {type} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL;"

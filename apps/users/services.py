@@ -1,4 +1,4 @@
-"""Whose an account is."""
+"""The ownership of accounts: who proves an address, and which accounts are abandoned."""
 
 from datetime import timedelta
 from typing import Any
@@ -16,7 +16,7 @@ KEEP_UNCONFIRMED = timedelta(days=31)
 
 
 def confirm_by_reset(request: HttpRequest, user: User, **kwargs: Any) -> None:
-    """Who resets the password by mail has proved the address, and owns the account if nobody did so before.
+    """Confirm the address of a person who resets the password by mail, if the account has no confirmed one.
 
     ResetPasswordForm mails no link to another address of an account without a confirmed one. Codes that were sent to
     a stranger's sessions are void with it, since an address is confirmed once. The session starts anew: a sign-up that
@@ -45,5 +45,5 @@ def abandoned_accounts() -> QuerySet[User]:
 def delete_abandoned_accounts() -> None:
     for pk in list(abandoned_accounts().values_list("pk", flat=True)):
         with transaction.atomic():
-            User.objects.select_for_update().filter(pk=pk).first()  # waits for one who confirms it at this moment
+            User.objects.select_for_update().filter(pk=pk).first()  # waits for a confirmation that is under way
             abandoned_accounts().filter(pk=pk).delete()

@@ -35,7 +35,7 @@ _header = env.str(
 )
 SECURE_PROXY_SSL_HEADER = (f"HTTP_{_header.upper().replace('-', '_')}", "https") if _header else None
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=True, debug=False, help="Send http requests to https.")
-SECURE_HSTS_SECONDS = 2_592_000 if SECURE_SSL_REDIRECT else 0  # for which a browser insists on https
+SECURE_HSTS_SECONDS = 2_592_000 if SECURE_SSL_REDIRECT else 0  # the browser uses https alone for so long
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool(
     "SESSION_COOKIE_SECURE", default=True, debug=False, help="Send the session's and the form's cookie over https only."
 )

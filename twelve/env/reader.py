@@ -60,6 +60,8 @@ class Variable:
 
 @dataclass(frozen=True)
 class Problem:
+    """What is wrong with a variable, or with .env."""
+
     variable: str
     text: str
     example: str = ""

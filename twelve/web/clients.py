@@ -22,12 +22,12 @@ from twelve.conf import settings
 
 logger = logging.getLogger(__name__)
 
-PIECE = 16_384  # bytes of a body or an answer for which a client has WEB_CLIENT_SECONDS
+PIECE = 16_384  # bytes of a body or a response for which a client has WEB_CLIENT_SECONDS
 UNSENT = 65_536  # bytes that the kernel takes beyond those on their way: with more, a slow reader looks like none
 
 
 class Exchange:
-    """A request and its answer, as the thread that serves them has noted."""
+    """A request and its response, as the thread that serves them has noted."""
 
     def __init__(self, client: socket.socket) -> None:
         self.client, self.thread = client, threading.get_ident()
@@ -71,8 +71,8 @@ class Body(io.RawIOBase):
         return len(data)
 
 
-class Answer:
-    """The answer of a view in pieces, each of which the client has to read in time."""
+class Response:
+    """The response of a view in pieces, each of which the client has to read in time."""
 
     def __init__(self, parts: Iterable[bytes], exchange: Exchange) -> None:
         self.parts, self.exchange = parts, exchange
@@ -84,7 +84,7 @@ class Answer:
                 self.exchange.wait_for_client(socket.SHUT_RDWR)
                 yield part[start : start + PIECE]
             self.exchange.wait_for_view()
-        self.exchange.wait_for_client(socket.SHUT_RDWR)  # what ends the answer
+        self.exchange.wait_for_client(socket.SHUT_RDWR)  # the end of the response
 
     def close(self) -> None:
         self.exchange.wait_for_view()
@@ -94,8 +94,8 @@ class Answer:
             self.exchange.wait = (math.inf, None)
 
 
-def respond(application: Callable[..., Any], request: dict[str, Any], start_response: Callable[..., Any]) -> Answer:
-    """Call the WSGI application within the limits. A body that comes too slowly is answered with 408."""
+def respond(application: Callable[..., Any], request: dict[str, Any], start_response: Callable[..., Any]) -> Response:
+    """Call the WSGI application within the limits. The response to a body that comes too slowly is 408."""
     exchange = exchanges[threading.get_ident()]
     exchange.request, exchange.client = request, request["gunicorn.socket"]
     with suppress(OSError):  # a Unix socket has no such option
@@ -112,7 +112,7 @@ def respond(application: Callable[..., Any], request: dict[str, Any], start_resp
         parts.blksize = PIECE  # the file is read here: sendfile does not say how far it came
     if exchange.too_slow and hasattr(parts, "status_code"):
         parts.status_code = 408  # Django's response, of which the event of the request is made
-    return Answer(parts, exchange)
+    return Response(parts, exchange)
 
 
 def check() -> bool:

@@ -17,7 +17,7 @@ def import_for_requests() -> None:
     _DeadlockError, and its request with 500.
 
     Celery, Pillow and the clients of buckets are large, and most requests do without: they are imported when they
-    are needed, by all threads in the same order.
+    are needed, by all threads in the same order. Only the thread that publishes imports Celery and Kombu.
     """
     import_module(settings.ROOT_URLCONF)  # with the views and forms of all apps
     for alias in settings.CACHES:
@@ -26,5 +26,3 @@ def import_for_requests() -> None:
     names = [settings.SESSION_SERIALIZER, settings.MESSAGE_STORAGE, *settings.AUTHENTICATION_BACKENDS]
     for name in filter(None, [*names, getattr(settings, "ACCOUNT_ADAPTER", "")]):  # allauth's
         import_string(name)
-    if settings.CELERY.get("broker_url"):
-        import_module("kombu.connection")  # the health probe and Celery import parts of it in different orders

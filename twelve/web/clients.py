@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 from django.urls import Resolver404, resolve
@@ -24,6 +25,12 @@ logger = logging.getLogger(__name__)
 
 PIECE = 16_384  # bytes of a body or a response for which a client has WEB_CLIENT_SECONDS
 UNSENT = 65_536  # bytes that the kernel takes beyond those on their way: with more, a slow reader looks like none
+
+
+@cache
+def seconds(name: str) -> int:
+    """Return a limit of the settings. Django looks for one that a project leaves out anew each time, which is slow."""
+    return getattr(settings, name)
 
 
 class Exchange:
@@ -39,10 +46,10 @@ class Exchange:
         self.exceeded: tuple[float, int | None] = self.wait  # the one that `check` has seen to
 
     def wait_for_client(self, how: int) -> None:
-        self.wait = (min(time.monotonic() + settings.WEB_CLIENT_SECONDS, self.body_ends), how)
+        self.wait = (min(time.monotonic() + seconds("WEB_CLIENT_SECONDS"), self.body_ends), how)
 
     def wait_for_view(self) -> None:
-        self.wait = (time.monotonic() + settings.WEB_REQUEST_SECONDS, None)
+        self.wait = (time.monotonic() + seconds("WEB_REQUEST_SECONDS"), None)
 
 
 exchanges: dict[int, Exchange] = {}  # by the id of their thread
@@ -59,7 +66,7 @@ class Body(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         exchange = self.exchange
-        exchange.body_ends = min(exchange.body_ends, time.monotonic() + settings.WEB_BODY_SECONDS)
+        exchange.body_ends = min(exchange.body_ends, time.monotonic() + seconds("WEB_BODY_SECONDS"))
         exchange.wait_for_client(socket.SHUT_RD)
         try:
             data = self.stream.read(min(len(buffer), PIECE))
@@ -145,4 +152,4 @@ def log_hanging(exchange: Exchange) -> None:
         "traceback": "".join(traceback.format_stack(sys._current_frames().get(exchange.thread))),
     }
     message = "%s %s hangs: no answer within %s s. Its process is replaced."
-    logger.error(message, event["method"], event["path"], settings.WEB_REQUEST_SECONDS, extra={"event": event})
+    logger.error(message, event["method"], event["path"], seconds("WEB_REQUEST_SECONDS"), extra={"event": event})

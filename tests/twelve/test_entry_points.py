@@ -37,26 +37,6 @@ def test_a_right_config_passes(command, tmp_path):
     assert (result.returncode, result.stderr) == (0, "")
 
 
-# How each process type starts, with what it does without until something needs it.
-CLIENTS = {"boto3", "storages", "google.cloud", "smtplib", "sentry_sdk", "PIL"}
-SETUP = "import django; django.setup()"
-UNUSED = {
-    "web": ("import config.wsgi", CLIENTS | {"celery", "kombu", "amqp", "watchfiles"}),
-    "worker": (f"import config.celery; {SETUP}", CLIENTS | {"gunicorn", "watchfiles"}),
-    "one-off": (f"import os; os.environ['DJANGO_SETTINGS_MODULE'] = 'config.settings'; {SETUP}",
-                CLIENTS | {"celery", "kombu", "amqp", "gunicorn", "watchfiles"}),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("start", "unused"), UNUSED.values(), ids=UNUSED)
-def test_a_process_starts_without_what_it_may_not_need(start, unused):
-    bucket = {"MEDIA_STORAGE_URL": "s3://bucket?region=eu-central-1"}
-    result = run(
-        ("python", "-c", f"{start}; import sys; print(sorted(sys.modules.keys() & {unused}))"), **GOOD | bucket
-    )
-    assert result.stdout == "[]\n", result.stdout + result.stderr
-
-
 @pytest.mark.parametrize("name", ["PORT", "WEB_THREADS"])
 def test_the_web_servers_own_numbers_are_checked(name):
     result = run(GUNICORN, **GOOD, **{name: "many"})

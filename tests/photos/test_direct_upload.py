@@ -20,7 +20,6 @@ from apps.users.models import User
 from tests.photos.pictures import jpeg_of_scans, picture
 from tests.twelve.kit import DIRECTORY, TaskRecord
 from tests.twelve.object_storage import send_form
-from tests.twelve.processes import GOOD, run
 from twelve.services.storage import DirectUpload
 
 pytestmark = pytest.mark.prove
@@ -228,24 +227,6 @@ def test_what_is_never_claimed_is_purged(put, claim, monkeypatch, capsys, run_ta
     assert (keys(), keys("incoming")) == (kept, [])
 
 
-def test_a_bucket_is_made_and_its_rule_set_and_both_again(server):
-    client, bucket = server.client(), {"Bucket": "another-bucket"}
-    variables = server.variables() | {"MEDIA_STORAGE_URL": server.url.replace(server.bucket, "another-bucket")}
-    deploy, command = GOOD | variables, ("python", "manage.py", "create_bucket")
-    result = run((*command, "--origin", "https://www.example.com", "--origin", "https://*.example.org"), **deploy)
-    assert result.returncode == 0, result.stderr
-    assert f"another-bucket at {server.address_at(server.port)}: created." in result.stdout
-    assert "POST is allowed from https://*.example.org, https://www.example.com." in result.stdout
-    result = run((*command, "--origin", "https://one.example"), **deploy)
-    assert "another-bucket at" in result.stdout
-    assert "already exists." in result.stdout
-    assert "POST is allowed from https://one.example." in result.stdout
-    (rule,) = client.get_bucket_cors(**bucket)["CORSRules"]
-    assert (rule["AllowedMethods"], rule["AllowedOrigins"]) == (["POST"], ["https://one.example"])
-    result = run(command, **deploy)
-    assert (result.returncode != 0, "--origin" in result.stderr) == (True, True)
-
-
 def test_a_form_does_no_more_than_was_signed(server, sign, owner, bucket, claim):
     """No field and no header beside the signed ones copies the object of another or publishes one."""
     secret = default_storage.save("photos/of-another/original.png", ContentFile(b"secret"))
@@ -260,19 +241,3 @@ def test_a_form_does_no_more_than_was_signed(server, sign, owner, bucket, claim)
             grants = server.client().get_object_acl(**where)["Grants"]
             assert [grant["Grantee"]["Type"] for grant in grants] == ["CanonicalUser"]  # the bucket's owner alone
     assert send_form(sign().json(), CONTENT) == 204
-
-
-@pytest.mark.parametrize(
-    ("url", "status", "text"),
-    [
-        ("s3://bucket?region=eu-central-1", 1, "aws s3api put-bucket-cors --bucket bucket"),
-        ("file://", 1, "MEDIA_STORAGE_URL is not an s3:// bucket"),
-        ("s3://bucket?endpoint_url=http://127.0.0.1:1", 1, "Could not connect"),
-    ],
-)
-def test_where_no_bucket_can_be_made_it_says_what_to_do(url, status, text):
-    deploy = GOOD | {"MEDIA_STORAGE_URL": url, "AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing"}
-    result = run(("python", "manage.py", "create_bucket", "--origin", "https://a.example"), **deploy)
-    assert result.returncode == status
-    assert text in result.stdout + result.stderr
-    assert "Traceback" not in result.stderr

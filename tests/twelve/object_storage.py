@@ -29,7 +29,7 @@ from botocore.config import Config
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.twelve.processes import DIRECT, free_port, program
+from tests.twelve.processes import DIRECT, ROOT, free_port, program
 from tests.twelve.servers import Server
 from twelve.services import storage, tls
 
@@ -162,6 +162,13 @@ class S3(Server):
 
     def ask(self):
         self.client().list_buckets()
+
+    def accept_posts_from(self, origin):
+        """Set the CORS rule of docs/backing-services.md, for another origin."""
+        text = (ROOT / "docs/backing-services.md").read_text()
+        rules = json.loads(re.search(r"--cors-configuration '(.+?)'", text, re.DOTALL)[1])
+        rules["CORSRules"][0]["AllowedOrigins"] = [origin]
+        self.client().put_bucket_cors(Bucket=self.bucket, CORSConfiguration=rules)
 
     def change_secret(self, secret):
         """Give the key another secret: a client with the old one signs wrongly."""

@@ -25,7 +25,7 @@ def deploy(tmp_path_factory, bucket):
     deploy = Deploy(tmp_path_factory.mktemp("deploy"), **variables)
     deploy.manage("migrate", "--noinput", "--verbosity", "0")
     deploy.manage("createsuperuser", "--noinput", "--email", "ada@example.com")
-    deploy.manage("create_bucket", "--origin", deploy.address)
+    bucket.server.accept_posts_from(deploy.address)
     deploy.start_web()
     deploy.worker = deploy.start("worker")
     deploy.worker.wait_for("ready")
@@ -144,12 +144,12 @@ def test_without_javascript_the_same_page_sends_the_file_to_the_site(open_photos
     assert sent(page, "POST", bucket.address) == []
 
 
-def test_a_bucket_that_refuses_this_origin_gets_the_file_by_way_of_the_site(open_photos, deploy):
-    deploy.manage("create_bucket", "--origin", "https://elsewhere.example")
+def test_a_bucket_that_refuses_this_origin_gets_the_file_by_way_of_the_site(open_photos, deploy, bucket):
+    bucket.server.accept_posts_from("https://elsewhere.example")
     page = open_photos()
     choose(page, "detour.jpg", landscape(640, 480, 30))
     send(page)
     page.get_by_text("is uploaded.").wait_for()
     assert any("CORS" in complaint for complaint in page.complaints)
     assert any("cannot be reached" in complaint for complaint in page.complaints)
-    deploy.manage("create_bucket", "--origin", deploy.address)
+    bucket.server.accept_posts_from(deploy.address)

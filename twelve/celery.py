@@ -130,7 +130,7 @@ def limit_stop() -> None:
         with suppress(ProcessLookupError):  # it has just ended
             os.kill(request.worker_pid, signal.SIGQUIT)
     time.sleep(STOP_SECONDS)
-    logger.warning("the worker leaves before Celery's shutdown has ended")
+    logger.warning("the worker exits before Celery's shutdown is complete")
     os._exit(0)  # ends the processes of the pool as well
 
 

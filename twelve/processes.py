@@ -1,5 +1,6 @@
 """The processes of the Procfile for local work: in one stream, restarted when the code changes."""
 
+import errno
 import logging
 import os
 import shlex
@@ -116,8 +117,10 @@ def check_port(port: int) -> None:
     family = socket.AF_INET6 if both else socket.AF_INET
     try:
         socket.create_server(("", port), family=family, dualstack_ipv6=both).close()
-    except OSError as error:
-        raise CommandError(f"Port {port} is taken. Choose another: make run PORT={port + 1}") from error
+    except (OSError, OverflowError) as error:
+        if getattr(error, "errno", None) == errno.EADDRINUSE:
+            raise CommandError(f"Port {port} is taken. Choose another: make run PORT={port + 1}") from error
+        raise CommandError(f"Port {port} cannot be used: {error}. Choose another: make run PORT=8000") from error
 
 
 def announce(port: int) -> None:

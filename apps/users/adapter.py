@@ -13,7 +13,7 @@ from apps.users.models import User
 
 class AccountAdapter(DefaultAccountAdapter):
     def get_client_ip(self, request: HttpRequest) -> str:
-        """The address that sign-in limits count by. A request that came past the proxy is counted by its own."""
+        """Return the address that sign-in limits count by; without a proxy's header, that of the connection."""
         try:
             return super().get_client_ip(request)
         except (ImproperlyConfigured, PermissionDenied):  # X-Forwarded-For is too short, or not an address

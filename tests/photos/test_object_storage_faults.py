@@ -204,8 +204,8 @@ FAULTS = {
     ),
     "too busy": Fault(
         spoilt(lambda front: front.fail("SlowDown")),
-        "503.*it has too much to do",
-        "SlowDown.*it has too much to do",
+        "503.*the storage is overloaded",
+        "SlowDown.*the storage is overloaded",
     ),
     "wrong clock": Fault(
         spoilt(lambda front: front.fail("RequestTimeTooSkewed")),

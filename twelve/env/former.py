@@ -11,7 +11,7 @@ NOW = {
     "DATABASE_CONNECT_TIMEOUT": f"the argument connect_timeout of database.from_environment {SERVICES}.",
     "DATABASE_IDLE_TIMEOUT": f"the argument idle_timeout of database.from_environment {SERVICES}.",
     "DATABASE_LOCK_TIMEOUT": f"the argument lock_timeout of database.from_environment {SERVICES}.",
-    "DATABASE_POOL_SIZE": "nothing; each thread keeps one connection, and a pooler such as pgbouncer shares them.",
+    "DATABASE_POOL_SIZE": "remove it; each thread keeps one connection, and a pooler such as pgbouncer shares them.",
     "DATABASE_STATEMENT_TIMEOUT": f"the argument statement_timeout of database.from_environment {SERVICES}.",
     "DATABASE_TLS_CA": "TLS_CA_FILE is the file of all authorities.",
     "DATABASE_TLS_VERIFY": "TLS_UNVERIFIED=database.",

@@ -7,8 +7,8 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, MutableMapping
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,7 @@ class Variable:
     blank: bool = False  # a blank value means none
     required_for: str = ""  # the only process type that needs it
     platform: bool = False  # set by a platform or before .env is read, never in .env
-    # The names that platforms use for it, each with a function that converts their value: the first that is set is read
-    # when this one is unset.
-    fallbacks: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
+    fallbacks: tuple[str, ...] = ()  # the names that platforms use for it: the first that is set, when this one is not
     raw: str | None = None  # the text of the environment; None if unset
     source: str = "default"  # environment, .env, file, default, or the fallback that was taken
     in_force: Any = None  # the default that holds now
@@ -132,12 +130,11 @@ class Env:
         variable.example = variable.example or as_text(default)
         try:
             variable.raw, variable.source = self._find(name)
-            for fallback, make in variable.fallbacks.items():
+            for fallback in variable.fallbacks:
                 raw, _ = self._find(fallback)
                 self.fallbacks[fallback] = raw if variable.secret else None
                 if variable.raw is None and raw:
-                    variable.source = fallback  # which a problem of its value names
-                    variable.raw = make(raw)
+                    variable.raw, variable.source = raw, fallback  # which a problem of the value names
             if variable.raw and variable.raw.strip():
                 return convert(variable.raw)
             if variable.raw is None and variable.in_force is not REQUIRED:
@@ -176,7 +173,7 @@ class Env:
 
     def near_misses(self) -> list[str]:
         """Return a sentence for each name in the environment that is a former variable or looks misspelt."""
-        lines = [f"{name} is not read any more: {NOW[name]}" for name in sorted(NOW.keys() & set(self.environ))]
+        lines = [f"{name} is no longer read. Instead: {NOW[name]}" for name in sorted(NOW.keys() & set(self.environ))]
         known = {*self.variables, *self.fallbacks}
         known |= {f"{name}_FILE" for name in known}
         # Variables that a platform sets are not typed, and short names are common.
@@ -193,7 +190,7 @@ class Env:
             exit_with(
                 f"The configuration has {len(problems)} problem{'s' if len(problems) > 1 else ''}:",
                 *(f"  {line}" for line in [*problems, *self.near_misses()]),
-                "Set them in the environment or in .env. `python manage.py env` lists every variable.",
+                "Correct them in the environment or in .env. `python manage.py env` lists every variable.",
             )
 
     # The typed readers stand last: their names hide Python's own in the rest of the class. `check` and `parse` raise

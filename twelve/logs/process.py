@@ -113,7 +113,8 @@ def check_package(dsn: str) -> str:
 
 def sentry_from_environment(env: Env = env) -> str | None:
     """Return SENTRY_DSN."""
-    example, text = "https://key@sentry.example.com/1", "Where errors go, too; needs requirements/sentry.txt."
+    example = "https://key@sentry.example.com/1"
+    text = "The Sentry DSN to which errors are reported; needs requirements/sentry.txt."
     return env.url("SENTRY_DSN", None, schemes=("https", "http"), parse=check_package, example=example, help=text)
 
 

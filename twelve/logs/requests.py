@@ -66,7 +66,7 @@ class RequestEvent(AbstractContextManager["RequestEvent"]):
 
     def log(self, client_left: bool = False) -> None:
         request, status = self.request, self.response.status_code if self.response else None
-        if status and status < 400 and request.path.startswith("/health/"):
+        if status and status < 400 and request.path in ("/health/live/", "/health/ready/"):
             return
         request_id.set(self.id)  # a server may close the response in another context
         error = getattr(request, "log_error", None)

@@ -127,7 +127,8 @@ class Migrate:
         cause: Any = error.__cause__
         codes = [getattr(cause, "sqlstate", None), getattr(cause, "sqlite_errorcode", 0) & 0xFF, *error.args[:1]]
         if busy := not LOCK_ERRORS.isdisjoint(codes):
-            outcome = f"gave up after {limits_of(self.connection).lock} s: others use the table. Release again later"
+            seconds = limits_of(self.connection).lock
+            outcome = f"gave up after {seconds} s: another session locks the table. Release again later"
         reason = " ".join(logs.masked(str(error)).split())  # databases quote rows in their errors
         lines = [f"{type(error).__name__}: {reason}\nThe statement: {logs.masked(self.statement)}"]
         try:
@@ -136,21 +137,21 @@ class Migrate:
             lines.insert(0, f"{subject} {outcome}.")
             if busy and self.connection.vendor == "postgresql":
                 lines += lock.sessions(self.connection, [], re.findall(r"\w+", self.statement))
-            lines.append(self.what_stands(migration))
+            lines.append(self.describe_state(migration))
             self.check_lock()
         except Error as lost:
             lines.append(f"The lock was lost: the database is unreachable, or ended the connection: {lost}")
             lines.append("Another release may be under way. `manage.py migrate --plan` prints what is left.")
         return "\n".join(lines)
 
-    def what_stands(self, migration: Any) -> str:
+    def describe_state(self, migration: Any) -> str:
         """Return what is left of a migration that did not finish."""
         if not migration:
-            return "The migrations stand; content types, permissions or the record of the release may be missing."
+            return "All migrations are applied. Content types, permissions or the release's record may be missing."
         if self.connection.features.can_rollback_ddl and migration.atomic:
-            return "Nothing of it is left half done; what came before it stands. The site goes on as it was."
+            return "It was rolled back. The migrations before it are applied, and the running release is not affected."
         if "CONCURRENTLY" in self.statement:
             return "An index that is not valid may be left: the next release drops it and builds it again."
         if self.changes:
-            return f"{self.changes} of its statements had run and STAND: undo them by hand, or finish it by hand."
+            return f"{self.changes} of its statements are applied and NOT rolled back: undo or complete them by hand."
         return "This run changed nothing of it. One that was stopped before may have: compare it with the tables."

@@ -40,7 +40,7 @@ def from_environment(tls: Policy, env: Env = env, *, prefix: str = "site", timeo
         default="dbcache://cache?max_entries=100000",
         schemes=(*SERVERS, "dbcache", "locmemcache"),
         parse=lambda url: parse_url(url, tls, prefix, timeout),
-        fallbacks={"REDIS_URL": str},
+        fallbacks=("REDIS_URL",),
         example="redis://localhost:6379/1",
         help="The cache: Redis, Memcached (memcached://host:11211), or a table of the database.",
     )

@@ -1,5 +1,6 @@
 """The queue between web and worker: Celery's settings of the broker in CELERY_BROKER_URL."""
 
+import re
 import ssl
 import tempfile
 from pathlib import Path
@@ -24,7 +25,7 @@ def from_environment(
         debug=None,
         schemes=("amqp", "amqps", "redis", "rediss", "filesystem"),
         parse=lambda url: parse_url(url, tls, task_time_limit, env.base_dir),
-        fallbacks={"CLOUDAMQP_URL": str, "REDIS_URL": str},
+        fallbacks=("CLOUDAMQP_URL", "REDIS_URL"),
         example="redis://localhost:6379/0",
         help="The queue from web to worker: RabbitMQ, Redis, a local folder; none (with DEBUG): tasks run in the web.",
     ) or (None, {}, None)
@@ -73,6 +74,8 @@ def parse_url(url: str, tls: Policies = DEFAULT, task_time_limit: int = 600, bas
     """Return the URL, the options of its transport, and those of TLS, which the URL cannot change."""
     parts = urlsplit(url)
     if parts.scheme == "filesystem":
+        if parts.netloc:
+            raise ValueError("names a host; write a directory with three slashes, as in filesystem:///srv/broker")
         path = unquote(parts.path)
         folder = path if path.strip("/") else str(base_dir / "var/broker")
         # Celery polls the folder, and a worker notices a signal only between two polls.
@@ -80,9 +83,11 @@ def parse_url(url: str, tls: Policies = DEFAULT, task_time_limit: int = 600, bas
         return url, options | {"data_folder_in": folder, "data_folder_out": folder}, None
     refuse_parameters(url)
     if parts.scheme in ("redis", "rediss"):
+        if not re.fullmatch(r"/?[0-9]*", parts.path):
+            raise ValueError("has a path that is not the number of a database, as in redis://host:6379/0")
         # The message of a dead worker is delivered again after this timeout, which is longer than any task may take.
         options = {"visibility_timeout": task_time_limit + 600, "socket_connect_timeout": 1, "socket_timeout": 2}
-        return url, options, redis_options(url, tls.redis) or None
+        return parts.geturl(), options, redis_options(url, tls.redis) or None  # the scheme in lower case, for redis-py
     options = {"confirm_publish": True, "read_timeout": 3, "write_timeout": 3}
     return url, options, rabbitmq_options(parts.hostname, tls.rabbitmq) if parts.scheme == "amqps" else None
 

@@ -1,6 +1,6 @@
-"""Limits of time for clients and views, so that neither holds a thread of the web process for good.
+"""Time limits for clients and views, so that neither occupies a thread of the web process indefinitely.
 
-The threads note what they wait for; the main loop of `twelve.web.worker` calls `check` every second.
+Each thread records what it waits for and until when; `twelve.web.worker` calls `check` every second.
 """
 
 import io
@@ -151,5 +151,5 @@ def log_hanging(exchange: Exchange) -> None:
         "route": route,
         "traceback": "".join(traceback.format_stack(sys._current_frames().get(exchange.thread))),
     }
-    message = "%s %s hangs: no answer within %s s. Its process is replaced."
+    message = "%s %s hangs: no response within %s s. Its process is replaced."
     logger.error(message, event["method"], event["path"], seconds("WEB_REQUEST_SECONDS"), extra={"event": event})

@@ -65,12 +65,12 @@ def on_starting(server: Any) -> None:
     env.exit_on_problems("web")
     if difference:
         server.log.warning(
-            "%s: twelve.web.worker does not know it. Plain gthread serves instead: connections may be reset at a stop, "
-            "and slow clients and requests that hang hold its threads.",
+            "%s: twelve.web.worker does not support it. Plain gthread serves instead: connections may be reset at a "
+            "stop, slow clients and requests that hang occupy its threads. Install the gunicorn of requirements.txt.",
             difference,
         )
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """Take back the place of the process that was started for one whose requests hang (`WebWorker.replace`)."""
+    """Lower the number of workers again after `WebWorker.replace` has started an additional one."""
     server.num_workers = min(server.num_workers, server.cfg.workers)

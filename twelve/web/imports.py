@@ -17,7 +17,8 @@ def import_for_requests() -> None:
     _DeadlockError, and its request with 500.
 
     Celery, Pillow and the clients of buckets are large, and most requests do without: they are imported when they
-    are needed, by all threads in the same order. Only the thread that publishes imports Celery and Kombu.
+    are needed, by all threads in the same order. Celery and Kombu are imported by the one thread that publishes, unless
+    an app has plain tasks of Celery: then here, with its URLs.
     """
     import_module(settings.ROOT_URLCONF)  # with the views and forms of all apps
     for alias in settings.CACHES:

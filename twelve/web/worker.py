@@ -1,4 +1,4 @@
-"""gunicorn's gthread worker, mended where it loses connections at a stop or lets a client stop the site.
+"""gunicorn's gthread worker, changed so that a shutdown resets no connection and slow clients do not block the site.
 
 Importing this raises ImportError for a gunicorn whose gthread differs from the one that was read, 27.0.
 """
@@ -77,7 +77,7 @@ class WebWorker(ThreadWorker):
         self.replaced = False
 
     def has_room(self) -> bool:
-        """Return whether to accept a connection: kept ones, which need no accept, must not keep others out for good."""
+        """Return whether to accept a connection. Kept ones need no accept, and must not starve new ones."""
         return len(self.busy) < self.cfg.threads or self.advanced
 
     def set_accept_enabled(self, enabled: bool) -> None:
@@ -152,7 +152,7 @@ class WebWorker(ThreadWorker):
         return super().handle_request(req, conn)
 
     def notify(self) -> None:
-        """See to the limits, every second at least."""
+        """Check the time limits, every second at least."""
         super().notify()
         if clients.check():
             self.replace()

@@ -240,10 +240,10 @@ def test_a_misspelt_name_is_pointed_out(read):
 def test_a_former_name_is_followed_by_what_took_its_place(read):
     env = read(CONN_MAX_AGE="60", REDIS_TLS_VERIFY="false", TIME_ZONE="UTC")
     assert env.near_misses() == [
-        "CONN_MAX_AGE is not read any more: the argument max_age of database.from_environment"
+        "CONN_MAX_AGE is no longer read. Instead: the argument max_age of database.from_environment"
         " in config/settings/services.py.",
-        "REDIS_TLS_VERIFY is not read any more: TLS_UNVERIFIED=redis.",
-        "TIME_ZONE is not read any more: the setting of the same name in config/settings/base.py.",
+        "REDIS_TLS_VERIFY is no longer read. Instead: TLS_UNVERIFIED=redis.",
+        "TIME_ZONE is no longer read. Instead: the setting of the same name in config/settings/base.py.",
     ]
 
 
@@ -290,12 +290,12 @@ def test_a_dot_env_that_is_not_text_is_a_problem(read, tmp_path):
 
 def test_what_a_platform_sets_is_taken_where_the_variable_is_unset(read):
     def declare(env):
-        return env.str("QUEUE", fallbacks={"CLOUD_QUEUE": str, "REDIS": lambda text: f"{text}/0"}, help="")
+        return env.str("QUEUE", fallbacks=("CLOUD_QUEUE", "REDIS"), help="")
 
     for variables, value, source in (
-        ({"REDIS": "redis"}, "redis/0", "REDIS"),
+        ({"REDIS": "redis"}, "redis", "REDIS"),
         ({"REDIS": "redis", "CLOUD_QUEUE": "cloud"}, "cloud", "CLOUD_QUEUE"),
-        ({"REDIS": "redis", "CLOUD_QUEUE": ""}, "redis/0", "REDIS"),
+        ({"REDIS": "redis", "CLOUD_QUEUE": ""}, "redis", "REDIS"),
         ({"REDIS": "redis", "QUEUE": "mine"}, "mine", "environment"),
     ):
         env = read(**variables)
@@ -308,7 +308,7 @@ def test_what_a_platform_sets_is_taken_where_the_variable_is_unset(read):
 
 def test_a_problem_names_the_variable_that_was_taken_and_all_of_them_are_masked(read):
     env = read(REDIS="nonsense-secret", OTHER="redis://:hunter2-secret@host/0", OTHE="x")
-    env.url("CACHE", schemes=SCHEMES, parse=str, fallbacks={"REDIS": str, "OTHER": str}, help="")
+    env.url("CACHE", schemes=SCHEMES, parse=str, fallbacks=("REDIS", "OTHER"), help="")
     assert texts(env) == ["REDIS is not a URL; the schemes served are postgres, redis, sqlite, smtp"]
     assert env.secret_values() == {"nonsense-secret", "hunter2-secret"}
     assert env.near_misses() == []  # too short to be taken for a mistake

@@ -201,7 +201,7 @@ def test_a_busy_table_fails_the_release_and_not_the_site(server, tmp_path):
                 for words in (
                     "The migration twelve.0002_second gave up after 2 s",
                     "ADD COLUMN",
-                    "This run changed nothing of it" if server is MariaDB else "Nothing of it is left half done",
+                    "This run changed nothing of it" if server is MariaDB else "It was rolled back.",
                     "Release again",
                 ):
                     assert words in failed.stderr
@@ -226,7 +226,7 @@ def test_what_mariadb_cannot_undo_is_reported(tmp_path):
     assert failed.returncode == 1
     assert "ALTER TABLE users_user" in failed.stderr
     assert "1 of its statements" in failed.stderr
-    assert "half done" not in failed.stderr
+    assert "rolled back." not in failed.stderr
 
 
 def test_a_database_that_stops_meanwhile_is_reported(tmp_path):
@@ -265,7 +265,7 @@ def test_what_follows_the_migrations_is_told_apart_from_them(tmp_path):
     failed = deploy.manage("release", check=False)
     assert failed.returncode == 1
     assert "What follows the migrations failed" in failed.stderr
-    assert "The migrations stand" in failed.stderr
+    assert "All migrations are applied" in failed.stderr
 
 
 def test_through_a_pooler_a_busy_table_fails_the_release_as_well(tmp_path):
@@ -298,7 +298,7 @@ def test_a_release_that_is_stopped_says_what_stands_and_so_does_the_next(server,
     with under_way(server, tmp_path, operations, options) as (_running, deploy, release, read_stderr):
         assert release.stop() == 143
         assert "The migration twelve.0002_second was stopped by Signalled." in read_stderr()
-        assert "1 of its statements had run and STAND" in read_stderr()
+        assert "1 of its statements are applied and NOT rolled back" in read_stderr()
         failed = deploy.manage("release", check=False)
         assert failed.returncode == 1
         assert "This run changed nothing of it. One that was stopped before may have" in failed.stderr
@@ -312,7 +312,7 @@ def test_a_release_that_lost_its_lock_changes_nothing_more(tmp_path):
         (tmp_path / "go").touch()
         assert release.child.wait(30) == 1
         assert "Another release may be under way" in read_stderr()
-        assert "Nothing of it is left half done" in read_stderr()
+        assert "It was rolled back." in read_stderr()
         assert "Applying twelve.0002_second... OK" in deploy.manage("release").stdout
 
 
@@ -327,7 +327,7 @@ def test_a_failed_migration_shows_nothing_of_the_rows(tmp_path):
         deploy.root = root
         failed = deploy.manage("release", check=False)
         assert "The migration twelve.0002_second failed." in failed.stderr
-        assert "Nothing of it is left half done" in failed.stderr
+        assert "It was rolled back." in failed.stderr
         assert not re.search("pbkdf2|eve@example.com", failed.stderr)
 
 

@@ -212,6 +212,8 @@ def test_the_parameter_of_an_add_on_that_the_driver_does_not_know_is_left_out(my
         ("DATABASE_URL", "postgres:///site?service=site", "write the host in the URL"),
         ("DIRECT_DATABASE_URL", "redis://host", "scheme 'redis'"),
         ("REDIS_URL", "nonsense", "is not a URL"),
+        ("CELERY_BROKER_URL", "redis://:hunter2@host/name", "not the number of a database"),
+        ("CELERY_BROKER_URL", "filesystem://var/broker", "three slashes"),
         ("EMAIL_URL", "smtp://u:hunter2@host:587?tls=true", "the scheme selects TLS"),
         ("EMAIL_URL", "smtp+tls://user@host:587", "without the other"),
     ],

@@ -13,7 +13,7 @@ COLUMNS = "{:8}  {:13}  {:40}  {:20}  {:20}  {:10}  {}"
 
 
 class Command(BaseCommand):
-    help = "Asks each attached backing service: one row each; exits with 1 if one does not answer."
+    help = "Probes each attached backing service and prints a row for each. Exits with 1 if one is unreachable."
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:

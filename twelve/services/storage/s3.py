@@ -26,7 +26,7 @@ from twelve.services.storage.directory import StorageError
 
 MEMORY = 1024 * 1024  # bytes of an object that are held in memory; the rest is in the temporary folder
 WRONG_KEY = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-BUSY = "it has too much to do: try again later"
+BUSY = "the storage is overloaded: try again later"
 HINTS = {  # by the codes of S3: what to do
     "NoSuchBucket": "check MEDIA_STORAGE_URL, or make the bucket: docs/backing-services.md has the command",
     "InvalidAccessKeyId": WRONG_KEY,

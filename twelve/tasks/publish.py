@@ -40,22 +40,22 @@ def publish(record: TaskRecord) -> bool:
     begun = time.monotonic()
     if begun < _silent_until:
         return postpone(record)
-    sent: Future[str] = Future()
+    sent: Future[tuple[str, float]] = Future()
     context = copy_context()
     submit(lambda: sent.set_result(context.run(send, record)))
     patience = 0 if begun < _slow_until else PUBLISH_SECONDS  # a request may publish many
     try:
-        failure = sent.result(patience)
+        failure, seconds = sent.result(patience)
     except TimeoutError:
         if not patience:
             return True  # the thread goes on; if it fails, the sweeper finds that the message is lost
-        failure = f"no answer in {PUBLISH_SECONDS} s"
+        failure, seconds = f"no answer in {PUBLISH_SECONDS} s", PUBLISH_SECONDS
     if failure:
         if time.monotonic() >= _silent_until:  # log once in a pause
             _silent_until = time.monotonic() + BROKER_PAUSE
             logger.warning("task %s not published, the sweeper will: %s", record.pk, failure)
         return postpone(record)
-    if time.monotonic() - begun > PUBLISH_SECONDS / 5:
+    if seconds > PUBLISH_SECONDS / 5:
         _slow_until = time.monotonic() + BROKER_PAUSE
     return True
 
@@ -85,18 +85,19 @@ def do_work() -> None:
         _work.get()()
 
 
-def send(record: TaskRecord) -> str:
-    """Send the message. Return why that failed, or a blank text."""
+def send(record: TaskRecord) -> tuple[str, float]:
+    """Send the message. Return why that failed, or a blank text, and the seconds that the broker took."""
     from twelve.tasks.message import run_task  # the web process starts without Celery
 
+    begun, failure = time.monotonic(), ""  # without the first import
     task = find_task(record.task)
     # By the anonymous exchange, to the queue itself: a Redis that has lost its data has lost the bindings of others.
     options = {"queue": record.queue, "exchange": "", "routing_key": record.queue}
     try:
         run_task.apply_async([record.pk], time_limit=task.time_limit if task else None, **options)
     except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return ""
+        failure = f"{type(error).__name__}: {error}"
+    return failure, time.monotonic() - begun
 
 
 def count_messages(queue: str) -> int | None:

@@ -121,14 +121,14 @@ def trickle(deploy, head, piece):
     return visit
 
 
-def never_read(deploy):
+def never_read(deploy, size=20_000_000):
     """A visit that requests an answer larger than the buffers, and reads none of it until the server gives up."""
 
     def visit(ended):
         with socket.socket() as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             connection.connect(("127.0.0.1", deploy.port))
-            connection.sendall(GET % b"/large/?bytes=20000000&kind=memory")
+            connection.sendall(GET % b"/large/?bytes=%d&kind=memory" % size)
             while not ended.wait(0.2):
                 connection.sendall(b"x")  # fails when the server has closed
 
@@ -245,7 +245,7 @@ def test_a_process_whose_threads_are_taken_leaves_connections_to_another(deploy,
 def test_behind_the_proxy_of_the_docs_any_number_of_them_may_come(deploy, kind):
     """Sixty of them, beside which the home page takes as long as ever."""
     with Nginx(deploy.port) as proxy:
-        visit = {"body": trickle(proxy, POST, b"x"), "answer": never_read(proxy)}[kind]
+        visit = {"body": trickle(proxy, POST, b"x"), "answer": never_read(proxy, 8_000_000)}[kind]
         with Pests(60, visit, proxy.port):
             for _ in range(20):
                 begun = time.monotonic()

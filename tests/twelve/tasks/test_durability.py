@@ -1,18 +1,21 @@
 """A task is done once, tried again when that may help, given back when its worker died, and never lost."""
 
 import random
+import sys
 import threading
 import time
 from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
+from celery.fixups.django import DjangoWorkerFixup
 from django.db import OperationalError, connection, transaction
 from django.tasks import TaskResultStatus
 from django.utils import timezone
 
 from tests.twelve.kit import enqueue
 from tests.twelve.tasks import sample
+from twelve.celery import app
 from twelve.logs import request_id
 from twelve.models import TaskRecord
 from twelve.tasks import publish, task
@@ -66,6 +69,11 @@ def test_a_task_runs_once_however_often_its_message_comes():
     assert sample.done == [{"a": [1, None, "ü"]}]
     assert (record.status, record.attempts, record.error) == (TaskResultStatus.SUCCESSFUL, 1, "")
     assert record.finished_at
+
+
+def test_celery_does_not_close_the_connection_after_each_task():
+    """CELERY_DB_REUSE_MAX has no documentation."""
+    assert DjangoWorkerFixup(app).db_reuse_max == sys.maxsize
 
 
 def test_a_message_without_a_row_is_ignored():

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, MutableMapping
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from environ import FileAwareEnv
@@ -56,8 +56,7 @@ class Variable:
         return "***" if self.secret or "://" in self.raw else self.raw
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """What is wrong with a variable, or with .env."""
 
     variable: str

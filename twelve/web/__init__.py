@@ -1,5 +1,6 @@
 """The web process: its applications, the health probes; gunicorn's settings are twelve.web.gunicorn's."""
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -13,10 +14,13 @@ __all__ = ["HealthMiddleware", "asgi_application", "wsgi_application"]
 
 def load(get_application: Callable[[], Any]) -> Any:
     """Return the application. Exits with all problems of the config, once the settings have declared every variable."""
+    gc.disable()
     logs.start("web")
     env.exit_on_problems("web")
     application = get_application()
     import_for_requests()
+    gc.freeze()
+    gc.enable()
     return application
 
 

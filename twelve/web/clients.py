@@ -113,7 +113,8 @@ def respond(application: Callable[..., Any], request: dict[str, Any], start_resp
             status, headers = "408 Request Timeout", [("Content-Length", "0")]
         return start_response(status, headers, exc_info)
 
-    request["wsgi.input"] = io.BufferedReader(Body(request["wsgi.input"], exchange), PIECE)
+    if "CONTENT_LENGTH" in request or "HTTP_TRANSFER_ENCODING" in request:  # it has a body
+        request["wsgi.input"] = io.BufferedReader(Body(request["wsgi.input"], exchange), PIECE)
     parts = application(request, start)
     if isinstance(parts, request["wsgi.file_wrapper"]):
         parts.blksize = PIECE  # the file is read here: sendfile does not say how far it came

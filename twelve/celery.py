@@ -194,9 +194,9 @@ def without_contents(record: logging.LogRecord) -> bool:
 
     texts = {
         consumer.UNKNOWN_TASK_ERROR: "a message names a task that this release does not have: %s",
-        consumer.INVALID_TASK_ERROR: "a message is no task: %s",
+        consumer.INVALID_TASK_ERROR: "a message is not a task: %s",
         consumer.MESSAGE_DECODE_ERROR: "a message cannot be decoded: %r",
-        consumer.UNKNOWN_FORMAT: "a message is not of Celery",
+        consumer.UNKNOWN_FORMAT: "a message was not sent by Celery",
     }
     if record.msg in texts:
         record.msg = texts[record.msg]

@@ -56,7 +56,7 @@ def check_logging(**kwargs: Any) -> Iterator[CheckMessage]:
     handlers = settings.LOGGING.get("handlers", {}).values()
     if "twelve.logs.EventHandler" not in [handler.get("class") for handler in handlers]:
         yield CheckWarning(
-            "LOGGING has no handler twelve.logs.EventHandler: the log is no stream of events.",
+            "LOGGING has no handler twelve.logs.EventHandler: events are not written as a stream.",
             hint="Write in the settings: from twelve import logs; LOGGING = logs.from_environment()",
             id="twelve.W003",
         )
@@ -66,7 +66,7 @@ def check_logging(**kwargs: Any) -> Iterator[CheckMessage]:
 def check_celery(**kwargs: Any) -> Iterator[CheckMessage]:
     if not settings.CELERY.get("task_always_eager") and settings.CELERY.get("beat_scheduler") != SCHEDULER:
         yield Error(
-            f"CELERY has a broker, and no beat_scheduler {SCHEDULER}: tasks that get lost are not published again.",
+            f"CELERY has a broker, and no beat_scheduler {SCHEDULER}: lost tasks are not published again.",
             hint="Write in the settings: from twelve.services import queue, tls; TLS = tls.from_environment();"
             " CELERY = queue.from_environment(TLS)",
             id="twelve.E002",

@@ -43,8 +43,6 @@ SILENCED_SYSTEM_CHECKS = [
     "security.W005",  # HSTS for subdomains: they may be another team's
     "security.W021",  # HSTS preloading: cannot be taken back
 ]
-SECURE_REFERRER_POLICY = "same-origin"
-X_FRAME_OPTIONS = "DENY"
 
 sources = storage.sources(STORAGES["default"])  # from where a browser loads media, beside this site
 SECURE_CSP = {

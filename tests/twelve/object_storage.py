@@ -20,6 +20,7 @@ import urllib.request
 import uuid
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
 import boto3
@@ -120,6 +121,8 @@ class S3(Server):
             "log to stderr": "true",
             "mon cluster log to file": "false",
             "paxos propose interval": "0.01",  # a second for each change, otherwise
+            # Debian 13 has it relative to the root, where its service starts.
+            "osd class dir": next(Path("/usr/lib").glob("*/rados-classes"), "/usr/lib/rados-classes"),
             "osd objectstore": "memstore",
             "memstore device bytes": 2 * 1024**3,
             "osd crush chooseleaf type": "0",

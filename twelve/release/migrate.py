@@ -38,7 +38,7 @@ LOCK_ERRORS = {"55P03", "40P01", 1205, 1213, sqlite3.SQLITE_BUSY, sqlite3.SQLITE
 def release_name() -> str:
     """Return the release and its commit, as far as the platform provides them."""
     commit = f"commit {settings.COMMIT[:7]}" if settings.COMMIT else ""
-    return ", ".join(filter(None, [settings.RELEASE, commit])) or "a release of no known id"
+    return ", ".join(filter(None, [settings.RELEASE, commit])) or "a release without an id"
 
 
 def database() -> Any:
@@ -154,4 +154,4 @@ class Migrate:
             return "An index that is not valid may be left: the next release drops it and builds it again."
         if self.changes:
             return f"{self.changes} of its statements are applied and NOT rolled back: undo or complete them by hand."
-        return "This run changed nothing of it. One that was stopped before may have: compare it with the tables."
+        return "This run applied none of its statements; one that was stopped before may have: look at the tables."

@@ -77,7 +77,7 @@ def start(service: str) -> Probe:
     with _lock:
         if service not in _probes or not _probes[service].is_alive():
             _probes[service] = Probe(service)
-            with suppress(RuntimeError):  # no more threads: the answer stays 'failed', and the next call tries again
+            with suppress(RuntimeError):  # no more threads: the answer stays as it is, and the next call tries again
                 _probes[service].start()
         return _probes[service]
 

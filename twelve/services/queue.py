@@ -43,8 +43,6 @@ def from_environment(
         "broker_connection_timeout": 1,
         "broker_pool_acquire_timeout": 1,
         "task_publish_retry_policy": {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1},
-        "task_default_queue_type": "quorum",
-        "task_default_exchange_type": "topic",
         # A worker may be killed at any moment: a message is acknowledged when its work is done, one at a time.
         "task_time_limit": task_time_limit,
         "task_acks_late": True,
@@ -64,9 +62,7 @@ def from_environment(
             help="Tasks that one worker does at the same time, each in a process of 60 MB and what the task takes.",
         ),
         "worker_redirect_stdouts": False,
-        "worker_hijack_root_logger": False,
         "beat_scheduler": "twelve.tasks.scheduler:DatabaseScheduler",
-        "timezone": "UTC",
     }
 
 

@@ -60,7 +60,7 @@ class DurableBackend(BaseTaskBackend):
         else:
             record, created = TaskRecord.objects.get_or_create(unique_key=task.unique_key, defaults=values)
             if record.task != task.module_path:
-                raise ValueError(f"The unique key {task.unique_key!r} is that of a task {record.task}.")
+                raise ValueError(f"The unique key {task.unique_key!r} belongs to a task {record.task}.")
             if not created:
                 started = record.status == TaskResultStatus.FAILED and start_again(record, **values)
                 record.refresh_from_db()

@@ -40,29 +40,18 @@ class DurableTask(Task):
         return changed if unique_key is None else replace(changed, unique_key=unique_key)
 
 
-def task(
-    function: Callable[..., Any] | None = None,
-    *,
-    queue_name: str = "default",
-    backend: str = "default",
-    takes_context: bool = False,
-    max_attempts: int = 5,
-    retry_on: tuple[type[Exception], ...] = RETRY_ON,
-    time_limit: int | None = None,
-    secret: bool = False,
-    on_failure: Callable[..., object] | None = None,
-) -> Any:
-    """Declare a module-level function as a durable task: Django's decorator, with the options of DurableTask."""
+def task(function: Callable[..., Any] | None = None, *, backend: str = "default", **options: Any) -> Any:
+    """Declare a module-level function as a durable task: Django's decorator, with the options of DurableTask as well.
+
+    Raises ImproperlyConfigured if the backend is not durable, and TypeError for an option that there is not.
+    """
     if not issubclass(task_backends[backend].task_class, DurableTask):
         raise ImproperlyConfigured(
             f'TASKS["{backend}"] is not durable. Write in the settings: '
             'TASKS = {"default": {"BACKEND": "twelve.tasks.backend.DurableBackend"}}'
         )
     declare: Any = django_task
-    return declare(
-        function, queue_name=queue_name, backend=backend, takes_context=takes_context, max_attempts=max_attempts,
-        retry_on=retry_on, time_limit=time_limit, secret=secret, on_failure=on_failure,
-    )  # fmt: skip
+    return declare(function, backend=backend, **options)
 
 
 def find_task(path: str) -> DurableTask | None:

@@ -1,4 +1,4 @@
-"""The machinery's own tasks, which the clock enqueues beside those of TASKS_SCHEDULE."""
+"""The machinery's own task, which the clock enqueues beside those of TASKS_SCHEDULE."""
 
 from datetime import timedelta
 
@@ -8,28 +8,17 @@ from django.utils import timezone
 from twelve.conf import settings
 from twelve.tasks.base import task
 
-SCHEDULE = {
-    "twelve.tasks.maintenance.prune_tasks": "12 2 * * *",
-    "twelve.tasks.maintenance.clear_expired_sessions": "22 2 * * *",
-    "twelve.tasks.maintenance.prune_runs": "27 2 * * *",
-}
+SCHEDULE = {"twelve.tasks.maintenance.clean_up": "12 2 * * *"}
 KEEP_RUNS = timedelta(days=90)
 
 
 @task
-def prune_tasks() -> None:
+def clean_up() -> None:
+    """Delete finished tasks, the rows of old one-off processes, and expired sessions."""
+    from twelve.models import Run
     from twelve.tasks.table import prune
 
-    prune(timezone.now() - timedelta(days=settings.TASKS_KEEP_DAYS))
-
-
-@task
-def clear_expired_sessions() -> None:
+    now = timezone.now()
+    prune(now - timedelta(days=settings.TASKS_KEEP_DAYS))
+    Run.objects.filter(started__lt=now - KEEP_RUNS).delete()
     call_command("clearsessions")
-
-
-@task
-def prune_runs() -> None:
-    from twelve.models import Run
-
-    Run.objects.filter(started__lt=timezone.now() - KEEP_RUNS).delete()

@@ -27,7 +27,6 @@ from twelve.tasks.table import sweep
 logger = logging.getLogger(__name__)
 
 SWEEP_SECONDS = min(5, settings.TASKS_LEASE_SECONDS / 3)
-MINUTE = timedelta(minutes=1)
 MISSED = timedelta(minutes=5)  # a slot that is older was missed: no clock ran
 
 
@@ -42,11 +41,8 @@ class Entry:
 
     def next_slot(self, since: datetime) -> datetime:
         """Return the first time after `since` at which the entry is due."""
-        remaining = self.crontab.remaining_estimate(since)  # from now on, so it may be negative
-        return (timezone.now() + remaining + MINUTE / 2).replace(second=0, microsecond=0)
-
-    def key(self, slot: datetime) -> str:
-        return f"{self.task}:{slot:%Y-%m-%dT%H:%MZ}"
+        start, remaining, _now = self.crontab.remaining_delta(since)
+        return start + remaining
 
 
 def read_schedule() -> tuple[list[Entry], list[str]]:
@@ -105,6 +101,6 @@ class DatabaseScheduler(Scheduler):
         try:
             logger.info("the clock fires %s", entry.task)
             task: Any = find_task(entry.task)
-            task.using(unique_key=entry.key(slot)).enqueue()
+            task.using(unique_key=f"{entry.task}:{slot:%Y-%m-%dT%H:%MZ}").enqueue()
         finally:
             request_id.reset(token)

@@ -90,7 +90,7 @@ def test_a_command_that_is_called_by_code_leaves_no_row():
 def test_old_rows_are_pruned():
     for days in (0, 89, 91):
         make_run(started=timezone.now() - timedelta(days=days))
-    tasks.prune_runs.call()
+    tasks.clean_up.call()
     assert Run.objects.count() == 2
 
 

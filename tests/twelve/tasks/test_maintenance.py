@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from tests.twelve.kit import enqueue
 from twelve.models import TaskRecord
-from twelve.tasks.maintenance import clear_expired_sessions
+from twelve.tasks.maintenance import clean_up
 from twelve.tasks.worker import perform
 
 pytestmark = pytest.mark.django_db
@@ -20,7 +20,7 @@ def test_expired_sessions_are_cleared_and_others_stay():
     now = timezone.now()
     for key, days in (("old", -1), ("new", 1)):
         Session.objects.create(session_key=key, session_data="", expire_date=now + timedelta(days=days))
-    record = enqueue(clear_expired_sessions)
+    record = enqueue(clean_up)
     perform(record.pk)
     assert list(Session.objects.values_list("session_key", flat=True)) == ["new"]
     assert TaskRecord.objects.get().status == TaskResultStatus.SUCCESSFUL

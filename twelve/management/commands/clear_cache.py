@@ -17,6 +17,6 @@ class Command(BaseCommand):
         try:
             getattr(cache, "server", cache).clear()  # cache.clear() would clear the process's memory after a failure
         except Exception as error:
-            raise CommandError(f"The cache failed in the middle, it may not be empty: {error}") from error
+            raise CommandError(f"The cache failed while it was cleared, and may not be empty: {error}") from error
         keys = f" of the keys that begin with {cache.key_prefix}:" if answer.kind.startswith("redis") else ""
         self.stdout.write(f"The cache at {answer.address} is empty{keys}.")

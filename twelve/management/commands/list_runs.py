@@ -17,7 +17,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--failed", action="store_true", help="Only those whose exit status is not 0.")
-        parser.add_argument("--days", type=int, default=7, help="Those of so many days (7).")
+        parser.add_argument("--days", type=int, default=7, help="Only those of the last DAYS days (7).")
         parser.add_argument("--json", action="store_true", dest="as_json", help="Print a list of objects.")
 
     def handle(self, *args: Any, failed: bool, days: int, as_json: bool, **options: Any) -> str:

@@ -10,7 +10,7 @@ class Command(BaseCommand):
     requires_system_checks = ()  # the deployment checks include them
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--wait", type=int, default=60, metavar="SECONDS", help="For the database (60).")
+        parser.add_argument("--wait", type=int, default=60, metavar="SECONDS", help="Wait so long for the database (60).")
 
     def handle(self, *args: Any, wait: int, verbosity: int, **options: Any) -> None:
         release.wait_for_database(wait, self.stderr.write)
@@ -21,4 +21,5 @@ class Command(BaseCommand):
         except SystemCheckError as error:
             raise CommandError(f"{error}\nNothing was changed. Correct the errors, then release again.") from error
         count = release.migrate(self.stderr.write, verbosity=verbosity, record=True)
-        self.stdout.write(f"Released {release.release_name()}: {count or 'no'} migrations applied.")
+        migrations = "1 migration" if count == 1 else f"{count or 'no'} migrations"
+        self.stdout.write(f"Released {release.release_name()}: {migrations} applied.")

@@ -12,7 +12,7 @@ from django.core.files.storage import default_storage
 
 from twelve.conf import settings
 from twelve.env import Env, env
-from twelve.services.storage.directory import StorageError, serve_media
+from twelve.services.storage.directory import serve_media
 from twelve.services.storage.files import (
     BoundedUploadHandler,
     DirectUpload,
@@ -34,6 +34,10 @@ __all__ = [
 ]  # fmt: skip
 
 AWS = (".amazonaws.com", ".amazonaws.com.cn")
+
+
+class StorageError(OSError):
+    """The object storage is unreachable, refuses the request or is too slow. What was saved before is safe."""
 
 
 def from_environment(tls: Policy, env: Env = env, *, timeout: int = 5, link_seconds: int = 3600) -> dict[str, Any]:

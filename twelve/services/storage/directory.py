@@ -20,10 +20,6 @@ from django.utils.csp import CSP
 from django.views.decorators.csp import csp_override
 
 
-class StorageError(OSError):
-    """The object storage is unreachable, refuses the request or is too slow. What was saved before is safe."""
-
-
 class SignedFileSystemStorage(FileSystemStorage):
     """A directory that behaves like a bucket: links expire, and no file is overwritten."""
 

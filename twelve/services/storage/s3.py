@@ -22,7 +22,7 @@ from django.core.files.base import ContentFile, File
 from storages.backends.s3 import S3Storage
 from storages.utils import safe_join
 
-from twelve.services.storage.directory import StorageError
+from twelve.services.storage import StorageError
 
 MEMORY = 1024 * 1024  # bytes of an object that are held in memory; the rest is in the temporary folder
 WRONG_KEY = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"

@@ -4,8 +4,11 @@ import gc
 import os
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-gc.disable()  # while modules are imported, which stay: twelve.web enables it
+gc.disable()  # while these modules are imported: they stay, and looking at them again and again takes time
 
 from twelve.web.gunicorn import *  # noqa: E402, F403
+
+gc.freeze()
+gc.enable()
 
 wsgi_app = "config.wsgi"

@@ -189,7 +189,7 @@ def log_task(task: Task, task_id: str, state: str | None = None, **kwargs: Any) 
 
 
 def without_contents(record: logging.LogRecord) -> bool:
-    """Log a message that is no task without its contents, which have the arguments."""
+    """Log a message that is not a task without its contents, which have the arguments."""
     from celery.worker.consumer import consumer
 
     texts = {

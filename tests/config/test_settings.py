@@ -197,3 +197,10 @@ def test_a_process_starts_without_what_it_may_not_need(start, unused):
     code = f"{start}; import sys; sys.exit(bool(sys.modules.keys() & {unused}))"
     result = run(("python", "-c", code), **GOOD | KEY | {"MEDIA_STORAGE_URL": "s3://bucket?region=eu-central-1"})
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_garbage_is_collected_once_a_web_process_has_started():
+    code = "import gc, config.gunicorn; master = gc.isenabled(); import config.wsgi, sys; "
+    code += "sys.exit(0 if master and gc.isenabled() and gc.get_freeze_count() else 1)"
+    result = run(("python", "-c", code), **GOOD | KEY)
+    assert result.returncode == 0, result.stdout + result.stderr

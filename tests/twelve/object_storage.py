@@ -121,8 +121,6 @@ class S3(Server):
             "log to stderr": "true",
             "mon cluster log to file": "false",
             "paxos propose interval": "0.01",  # a second for each change, otherwise
-            # Debian 13 has it relative to the root, where its service starts.
-            "osd class dir": next(Path("/usr/lib").glob("*/rados-classes"), "/usr/lib/rados-classes"),
             "osd objectstore": "memstore",
             "memstore device bytes": 2 * 1024**3,
             "osd crush chooseleaf type": "0",
@@ -132,6 +130,8 @@ class S3(Server):
             "rgw rados pool pg num min": "1",
             "mon allow pool size one": "true",
         }
+        for classes in Path("/usr/lib").glob("*/rados-classes"):  # Debian 13 has it relative to the root
+            settings["osd class dir"] = classes
         lines = "\n".join(f"{name} = {value}" for name, value in settings.items())
         (self.folder / "ceph.conf").write_text(f"[global]\n{lines}\n")
         self.environment["CEPH_CONF"] = str(self.folder / "ceph.conf")

@@ -154,4 +154,4 @@ class Migrate:
             return "An index that is not valid may be left: the next release drops it and builds it again."
         if self.changes:
             return f"{self.changes} of its statements are applied and NOT rolled back: undo or complete them by hand."
-        return "This run applied none of its statements; one that was stopped before may have: look at the tables."
+        return "This run applied none of its statements. An earlier one may have: compare it with the tables."

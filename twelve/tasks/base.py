@@ -43,8 +43,10 @@ class DurableTask(Task):
 def task(function: Callable[..., Any] | None = None, *, backend: str = "default", **options: Any) -> Any:
     """Declare a module-level function as a durable task: Django's decorator, with the options of DurableTask as well.
 
-    Raises ImproperlyConfigured if the backend is not durable, and TypeError for an option that there is not.
+    Raises ImproperlyConfigured if the backend is not durable, and TypeError for an unknown option.
     """
+    if "unique_key" in options:
+        raise TypeError("A unique key belongs to one call: write function.using(unique_key=…).enqueue(…)")
     if not issubclass(task_backends[backend].task_class, DurableTask):
         raise ImproperlyConfigured(
             f'TASKS["{backend}"] is not durable. Write in the settings: '

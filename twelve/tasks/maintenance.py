@@ -19,6 +19,6 @@ def clean_up() -> None:
     from twelve.tasks.table import prune
 
     now = timezone.now()
-    prune(now - timedelta(days=settings.TASKS_KEEP_DAYS))
     Run.objects.filter(started__lt=now - KEEP_RUNS).delete()
+    prune(now - timedelta(days=settings.TASKS_KEEP_DAYS))
     call_command("clearsessions")

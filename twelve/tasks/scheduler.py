@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -42,7 +42,7 @@ class Entry:
     def next_slot(self, since: datetime) -> datetime:
         """Return the first time after `since` at which the entry is due."""
         start, remaining, _now = self.crontab.remaining_delta(since)
-        return start + remaining
+        return (start + remaining).astimezone(UTC)
 
 
 def read_schedule() -> tuple[list[Entry], list[str]]:

@@ -23,7 +23,7 @@ def lease() -> timedelta:
 
 
 def sweep() -> int:
-    """Make the tasks of dead workers wait again, and publish due tasks without a message in the broker.
+    """Make the tasks of dead workers wait again, and publish due ones that have no message in the broker.
 
     Return how many were published. Any number of clocks may sweep: each publication is claimed by one UPDATE.
     """

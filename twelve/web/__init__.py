@@ -13,15 +13,20 @@ __all__ = ["HealthMiddleware", "asgi_application", "wsgi_application"]
 
 
 def load(get_application: Callable[[], Any]) -> Any:
-    """Return the application. Exits with all problems of the config, once the settings have declared every variable."""
+    """Return the application. Exits with all problems of the config, once the settings have declared every variable.
+
+    Garbage is not collected meanwhile, and never looked for in what is imported.
+    """
     gc.disable()
-    logs.start("web")
-    env.exit_on_problems("web")
-    application = get_application()
-    import_for_requests()
-    gc.freeze()
-    gc.enable()
-    return application
+    try:
+        logs.start("web")
+        env.exit_on_problems("web")
+        application = get_application()
+        import_for_requests()
+        return application
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def wsgi_application() -> Any:

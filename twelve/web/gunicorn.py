@@ -4,7 +4,6 @@ gunicorn reads PORT, WEB_CONCURRENCY and GUNICORN_CMD_ARGS itself before this fi
 WEB_CONCURRENCY or GUNICORN_CMD_ARGS is therefore gunicorn's own error.
 """
 
-import gc
 import socket
 from pathlib import Path
 from typing import Any
@@ -63,8 +62,6 @@ worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 
 def on_starting(server: Any) -> None:
     """Exit on an invalid configuration in the master, since it would restart a worker that exits for ever."""
-    gc.freeze()
-    gc.enable()
     env.exit_on_problems("web")
     if difference:
         server.log.warning(

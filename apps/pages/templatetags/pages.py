@@ -11,7 +11,10 @@ register = template.Library()
 
 @register.simple_tag
 def site_name() -> str:
-    """Return the site's name. Inside a translated text, use `{% site_name as site %}` before it."""
+    """Return the site's name. Pages that extend base.html have it as `{{ site_name }}`.
+
+    Inside a translated text, use `{% site_name as site %}` before it.
+    """
     return SITE_NAME
 
 

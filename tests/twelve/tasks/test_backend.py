@@ -163,6 +163,12 @@ def test_djangos_own_decorator_takes_the_options():
     assert (declared.max_attempts, declared.retry_on) == (2, (KeyError,))
 
 
+@pytest.mark.parametrize("options", [{"unique_key": "a"}, {"max_attempt": 2}])
+def test_a_task_takes_neither_a_unique_key_nor_an_unknown_option(options):
+    with pytest.raises(TypeError):
+        task(**options)(module_level)
+
+
 def test_a_backend_that_is_not_durable_is_named_with_what_to_write(settings):
     settings.TASKS = {"default": {"BACKEND": "django.tasks.backends.immediate.ImmediateBackend"}}
     with pytest.raises(ImproperlyConfigured, match="DurableBackend"):

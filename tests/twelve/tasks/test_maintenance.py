@@ -26,6 +26,14 @@ def test_expired_sessions_are_cleared_and_others_stay():
     assert TaskRecord.objects.get().status == TaskResultStatus.SUCCESSFUL
 
 
+def test_a_task_is_kept_for_some_days_after_it_has_finished(settings):
+    old, kept = enqueue(clean_up), enqueue(clean_up)
+    finished = timezone.now() - timedelta(days=settings.TASKS_KEEP_DAYS, minutes=1)
+    TaskRecord.objects.filter(pk=old.pk).update(status=TaskResultStatus.SUCCESSFUL, finished_at=finished)
+    clean_up.call()
+    assert TaskRecord.objects.get().pk == kept.pk
+
+
 def test_the_cache_table_comes_with_migrate():
     cache.set("key", "value")
     assert cache.get("key") == "value"

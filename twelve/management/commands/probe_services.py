@@ -19,7 +19,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", dest="as_json", help="Print a list of objects.")
         parser.add_argument(
-            "--wait", type=int, default=0, metavar="SECONDS", help="Wait so long until all of them answer (0)."
+            "--wait", type=int, default=0, metavar="SECONDS", help="Wait up to SECONDS for all of them to answer (0)."
         )
 
     def handle(self, *args: Any, as_json: bool, wait: int, **options: Any) -> None:
@@ -52,5 +52,5 @@ def source(service: str) -> str:
 def format_row(service: str, kind: str, address: str, variable: str, **answer: Any) -> str:
     found = [answer["server"], f"{answer['milliseconds']} ms", answer["tls"]]
     if answer["state"] != "up":
-        found = [f"{answer['state']}: {answer['reason']}", "", ""]
+        found = [f"unreachable: {answer['reason']}", "", ""]
     return COLUMNS.format(service, kind, address, variable, *found).rstrip()

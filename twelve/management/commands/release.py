@@ -10,7 +10,7 @@ class Command(BaseCommand):
     requires_system_checks = ()  # the deployment checks include them
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--wait", type=int, default=60, help="Seconds to wait for the database (60).")
+        parser.add_argument("--wait", type=int, default=60, metavar="SECONDS", help="Wait for the database (60).")
 
     def handle(self, *args: Any, wait: int, verbosity: int, **options: Any) -> None:
         release.wait_for_database(wait, self.stderr.write)

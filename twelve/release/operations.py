@@ -18,6 +18,7 @@ class AddIndexConcurrently(OnPostgreSQL):
         super().database_forwards(app_label, schema_editor, from_state, to_state)
 
     def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
-        postgresql = schema_editor.connection.vendor == "postgresql"
-        operation: Any = super() if postgresql else super(OnPostgreSQL, self)
-        operation.database_backwards(app_label, schema_editor, from_state, to_state)
+        if schema_editor.connection.vendor != "postgresql":
+            AddIndex.database_backwards(self, app_label, schema_editor, from_state, to_state)
+            return
+        super().database_backwards(app_label, schema_editor, from_state, to_state)

@@ -27,7 +27,7 @@ _publisher: threading.Thread | None = None
 
 
 def publish(record: TaskRecord) -> bool:
-    """Publish a task within PUBLISH_SECONDS.
+    """Publish a task within PUBLISH_SECONDS. Return False if that failed.
 
     Failures are logged, not raised: the sweeper publishes it again. Without a broker, run the task in this process.
     """
@@ -39,7 +39,8 @@ def publish(record: TaskRecord) -> bool:
         return True
     begun = time.monotonic()
     if begun < _silent_until:
-        return postpone(record)
+        postpone(record)
+        return False
     sent: Future[tuple[str, float]] = Future()
     context = copy_context()
     submit(lambda: sent.set_result(context.run(send, record)))
@@ -54,13 +55,14 @@ def publish(record: TaskRecord) -> bool:
         if time.monotonic() >= _silent_until:  # log once in a pause
             _silent_until = time.monotonic() + BROKER_PAUSE
             logger.warning("task %s not published, the sweeper will: %s", record.pk, failure)
-        return postpone(record)
+        postpone(record)
+        return False
     if seconds > PUBLISH_SECONDS / 5:
         _slow_until = time.monotonic() + BROKER_PAUSE
     return True
 
 
-def postpone(record: TaskRecord) -> bool:
+def postpone(record: TaskRecord) -> None:
     """Leave the task to the sweeper."""
     try:
         TaskRecord.objects.filter(pk=record.pk, status=TaskResultStatus.READY).update(
@@ -68,7 +70,6 @@ def postpone(record: TaskRecord) -> bool:
         )
     except DatabaseError as error:  # the sweeper finds that the message is lost
         logger.warning("task %s not marked as unpublished: %s", record.pk, error)
-    return False
 
 
 def submit(work: Callable[[], None]) -> None:

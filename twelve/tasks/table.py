@@ -55,7 +55,8 @@ def publish_all(records: QuerySet[TaskRecord], now: datetime) -> int:
     count = 0
     for record in records:
         unclaimed = TaskRecord.objects.filter(pk=record.pk, status=READY, sweep_at__lte=now)
-        if unclaimed.update(published=True, sweep_at=now + lease()):
+        # From its own publication on: earlier ones may have taken long, and another clock counts messages meanwhile.
+        if unclaimed.update(published=True, sweep_at=timezone.now() + lease()):
             if not publish(record):
                 break
             count += 1

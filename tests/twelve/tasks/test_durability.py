@@ -19,7 +19,7 @@ from twelve.celery import app
 from twelve.logs import request_id
 from twelve.models import TaskRecord
 from twelve.tasks import publish, task
-from twelve.tasks.table import prune, publish_all, retry, sweep
+from twelve.tasks.table import lease, prune, publish_all, retry, sweep
 from twelve.tasks.worker import claim, finish, perform, renewed_lease
 
 pytestmark = pytest.mark.django_db
@@ -248,6 +248,22 @@ def test_the_sweeper_publishes_what_an_outage_kept_back_and_once(sent, messages)
     wait_for_long(record)
     messages.count = 1
     assert sweep() == 0
+
+
+def test_the_message_of_each_task_of_a_long_sweep_is_on_its_way_for_a_whole_lease(monkeypatch, messages):
+    for number in range(3):
+        later(enqueue(sample.note, number), published=False, sweep_at=timezone.now())
+    moment, waits = [timezone.now()], []
+
+    def publish_slowly(record):
+        waits.append(TaskRecord.objects.get(pk=record.pk).sweep_at - moment[0])
+        moment[0] += timedelta(seconds=20)
+        return True
+
+    monkeypatch.setattr(timezone, "now", lambda: moment[0])
+    monkeypatch.setattr("twelve.tasks.table.publish", publish_slowly)
+    assert sweep() == 3
+    assert waits == [lease()] * 3  # else another clock counts it as lost while this one still publishes
 
 
 def test_the_sweeper_publishes_again_only_what_the_broker_has_lost(sent, messages):

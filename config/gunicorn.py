@@ -4,7 +4,7 @@ import gc
 import os
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-gc.disable()  # while these modules are imported: they stay, and looking at them again and again takes time
+gc.disable()  # imports make no garbage, and each collection would look through all that is imported
 
 from twelve.web.gunicorn import *  # noqa: E402, F403
 

@@ -1,6 +1,7 @@
 """The clock fires each entry once, however many clocks there are, and makes up for what it missed."""
 
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.conf import settings as project
@@ -110,6 +111,13 @@ def test_an_unreachable_database_stops_neither_the_clock_nor_the_entry(every_min
 def test_the_slot_of_an_entry_is_the_first_time_that_it_is_due(line, since, slot):
     since, slot = (datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (since, slot))
     assert Entry(NOTE, line).next_slot(since) == slot
+
+
+def test_a_slot_is_in_utc_in_every_time_zone_of_celery():
+    entry = Entry(NOTE, "30 2 * * *")
+    entry.crontab.tz = ZoneInfo("Europe/Berlin")
+    slot = entry.next_slot(datetime(2026, 12, 1, tzinfo=UTC))
+    assert f"{slot:%Y-%m-%d %H:%M %Z}" == "2026-12-01 01:30 UTC"
 
 
 @pytest.mark.parametrize("catch_up", [True, False])
